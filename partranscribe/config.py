@@ -1,0 +1,167 @@
+"""Settings as frozen values: of the front end, of the network, and of decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args
+
+
+Head = Literal["full", "compact"]
+Context = Literal["enhanced", "state", "none"]
+
+_Settings = TypeVar("_Settings")
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """Log-mel spectrogram, section IV-C of the paper (the upper limit is Nyquist, not its 8372 Hz)."""
+
+    sample_rate: int = 16_000
+    n_fft: int = 4096
+    hop_length: int = 512
+    n_mels: int = 700
+    f_min: float = 27.5
+    f_max: float = 8000.0
+    power_floor: float = 1e-9
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames in one second of audio (31.25 by default)."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """Time between two frames (0.032 s by default)."""
+        return self.hop_length / self.sample_rate
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network of section III, and the switches of its ablations and sizes.
+
+    Args:
+        head: "full" for PAR, "compact" for PAR_compact (section III-D).
+        cnn_units: channels of every convolution.
+        lstm_units: units of each layer of the pitch-wise LSTMs.
+        hidden_per_pitch: features that the acoustic module gives to each pitch.
+        time_widths: frames that each of the six convolutions spans, bottom to top (Table IV).
+        film: False removes the frequency-conditioned FiLM layers (Table II c).
+        pitchwise: False puts one LSTM over all pitches in place of the pitch-wise one (Table II a).
+        context: what the last frame hands on: "enhanced", the "state" alone (Table II b), or "none"
+            for no recursion (Table II e).
+        global_lstm_units: units of the LSTM that replaces the pitch-wise one.
+    """
+
+    head: Head = "full"
+    cnn_units: int = 48
+    lstm_units: int = 48
+    hidden_per_pitch: int = 48
+    time_widths: tuple[int, ...] = (3, 3, 3, 3, 3, 3)
+    film: bool = True
+    pitchwise: bool = True
+    context: Context = "enhanced"
+    global_lstm_units: int = 256
+    n_mels: int = 700
+    max_duration_frames: int = 157
+
+    def __post_init__(self) -> None:
+        if self.head not in get_args(Head):
+            raise ValueError(f"head {self.head!r} is none of {', '.join(get_args(Head))}")
+        if self.context not in get_args(Context):
+            raise ValueError(f"context {self.context!r} is none of {', '.join(get_args(Context))}")
+        if len(self.time_widths) != 6 or any(width < 1 or width % 2 == 0 for width in self.time_widths):
+            raise ValueError(f"time_widths {self.time_widths} are not six odd numbers")
+        if min(self.cnn_units, self.lstm_units, self.hidden_per_pitch, self.global_lstm_units) < 1:
+            raise ValueError("every layer needs at least one unit")
+        if self.n_mels < 4:
+            raise ValueError(f"n_mels {self.n_mels} is too few to pool twice")
+
+    @property
+    def margin_frames(self) -> int:
+        """Frames that the convolutions look ahead, and back."""
+        return sum(width // 2 for width in self.time_widths)
+
+    @property
+    def pooled_mels(self) -> int:
+        """Frequency bins left after the two max-pools (175 of 700)."""
+        return self.n_mels // 2 // 2
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """How frame probabilities become notes; calibrated on data that training does not see.
+
+    Args:
+        onset_bias: added to the onset logit of every frame.
+        reonset_bias: added to the re-onset logit of every frame.
+        offset_bias: added to the offset and off logits of every frame.
+        onset_shift: seconds added to every onset, to undo a constant bias of the labels.
+        offset_shift: seconds added to every offset.
+    """
+
+    onset_bias: float = 0.0
+    reonset_bias: float = 0.0
+    offset_bias: float = 0.0
+    onset_shift: float = 0.0
+    offset_shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a checkpoint needs to be used as it was trained."""
+
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+    def __post_init__(self) -> None:
+        if self.front_end.n_mels != self.model.n_mels:
+            raise ValueError(f"the front end makes {self.front_end.n_mels} mel bins and the model takes "
+                             f"{self.model.n_mels}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a section or a setting is unknown or of the wrong type.
+        """
+        unknown = set(values) - {"front_end", "model", "decode"}
+        if unknown:
+            raise ValueError(f"unknown section {', '.join(sorted(unknown))}")
+        return cls(
+            front_end=settings_from_dict(FrontEndConfig, values.get("front_end", {})),
+            model=settings_from_dict(ModelConfig, values.get("model", {})),
+            decode=settings_from_dict(DecodeConfig, values.get("decode", {})),
+        )
+
+
+def settings_from_dict(kind: type[_Settings], values: Mapping[str, Any]) -> _Settings:
+    """Build a frozen settings class from plain values, as they come from JSON or TOML.
+
+    Raises:
+        ValueError: a setting is unknown, or its value has the wrong type.
+    """
+    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"unknown setting {name!r}; known are {', '.join(known)}")
+        default = known[name].default
+        if isinstance(value, list):
+            value = tuple(value)
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, type(default)):
+            raise ValueError(f"setting {name!r} is {value!r}, and {type(default).__name__} is needed")
+        arguments[name] = value
+    return kind(**arguments)
+
+
+PAR = ModelConfig(head="full")
+PAR_COMPACT = ModelConfig(head="compact")

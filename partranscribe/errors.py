@@ -1,0 +1,27 @@
+"""Errors that a user can act on: each message names the file, the fact and the remedy."""
+
+from __future__ import annotations
+
+
+class PartranscribeError(Exception):
+    """Something about the input, the output or the machine is wrong, and the message says what to do."""
+
+
+class AudioError(PartranscribeError):
+    """A recording cannot be read, or holds nothing that can be transcribed."""
+
+
+class NoteFileError(PartranscribeError):
+    """A note list cannot be read, or its notes are impossible."""
+
+
+class OutputError(PartranscribeError):
+    """A result cannot be written."""
+
+
+class CheckpointError(PartranscribeError):
+    """A checkpoint is missing, damaged, or not for this version."""
+
+
+class DeviceError(PartranscribeError):
+    """The requested compute device is not there."""
