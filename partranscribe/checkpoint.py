@@ -1,0 +1,195 @@
+"""Checkpoints: safetensors with all settings inside, found by name or by path; no pickle is ever loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .config import Config
+from .errors import CheckpointError
+from .model import Par
+
+FORMAT = "partranscribe-checkpoint"
+FORMAT_VERSION = 1
+NAMES = ("par_compact", "par")
+DEFAULT_NAME = "par_compact"
+
+_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself.
+
+    Args:
+        name: of the model.
+        path: of the file.
+        sha256: of the file's bytes.
+        config: front end, network and decoding.
+        parameters: trainable numbers of the network.
+        scores: measured scores in percent, by test set and measure.
+        training: how it was trained: data, hours of audio, updates.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    config: Config
+    parameters: int
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def look_ahead(self) -> float:
+        """Seconds of audio after a frame that its prediction waits for (Table IV)."""
+        front_end = self.config.front_end
+        margin = self.config.model.margin_frames * front_end.seconds_per_frame
+        return margin + front_end.n_fft / 2 / front_end.sample_rate
+
+
+def weights_folder() -> Path:
+    """Where the released checkpoints are: in the installed package, or at the top of the repository."""
+    package = Path(__file__).parent
+    packed = package / "weights"
+    return packed if packed.is_dir() else package.parent / "weights"
+
+
+def checkpoint_path(model: str) -> Path:
+    """The file of a model's name, or the path that was given in its place.
+
+    Raises:
+        CheckpointError: there is no such model, it is not released yet, or the file is missing.
+    """
+    if model in NAMES:
+        path = weights_folder() / f"{model}{_SUFFIX}"
+        if not path.is_file():
+            others = ", ".join(released()) or "none"
+            raise CheckpointError(f"{model}: no trained weights are released yet; released: {others}")
+        return path
+    path = Path(model)
+    if not path.is_file():
+        raise CheckpointError(f"{model}: no such checkpoint; give one of {', '.join(NAMES)} or a {_SUFFIX} file")
+    return path
+
+
+def released() -> list[str]:
+    """Names of the models whose weights are here."""
+    return [name for name in NAMES if (weights_folder() / f"{name}{_SUFFIX}").is_file()]
+
+
+def save_checkpoint(
+    path: Path,
+    model: Par,
+    config: Config,
+    *,
+    name: str,
+    scores: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network and everything needed to use it.
+
+    Args:
+        path: of the file to write; it appears whole or not at all.
+        model: the network, built from `config.model`.
+        config: of front end, network and decoding.
+        name: of the model.
+        scores, training: see `CheckpointInfo`.
+    """
+    about = {
+        "format": FORMAT,
+        "version": str(FORMAT_VERSION),
+        "name": name,
+        "config": json.dumps(config.to_dict()),
+        "scores": json.dumps(dict(scores or {})),
+        "training": json.dumps(dict(training or {})),
+    }
+    tensors = {key: value.detach().contiguous().cpu() for key, value in model.state_dict().items()}
+    partial = path.with_name(path.name + ".part")
+    save_file(tensors, partial, metadata=about)
+    partial.replace(path)
+
+
+def checkpoint_info(path: Path) -> CheckpointInfo:
+    """Read what a checkpoint says of itself, without its weights.
+
+    Raises:
+        CheckpointError: the file is not a checkpoint, is damaged, or is of a later version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from error
+    if about.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of partranscribe")
+    if about.get("version") != str(FORMAT_VERSION):
+        raise CheckpointError(
+            f"{path}: checkpoint version {about.get('version')}, and this program reads {FORMAT_VERSION}; "
+            "update partranscribe"
+        )
+    try:
+        config = Config.from_dict(json.loads(about["config"]))
+        scores, training = json.loads(about["scores"]), json.loads(about["training"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: its settings cannot be read ({error}); export it again") from error
+    return CheckpointInfo(
+        name=about.get("name", path.stem),
+        path=path,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        config=config,
+        parameters=_parameter_count(config),
+        scores=scores,
+        training=training,
+    )
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Par, CheckpointInfo]:
+    """The network of a checkpoint, ready to transcribe, and what the checkpoint says of itself.
+
+    Args:
+        path: of the file; see `checkpoint_path` for the released ones.
+        device: where the network is put.
+
+    Raises:
+        CheckpointError: as `checkpoint_info`, or the weights are not those of its settings.
+    """
+    info = checkpoint_info(path)
+    with torch.device("meta"):
+        expected = {key: value.shape for key, value in Par(info.config.model).state_dict().items()}
+    tensors = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 - not a dict
+                tensors[key] = file.get_tensor(key)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from error
+    _check(path, {key: value.shape for key, value in tensors.items()}, expected)
+    model = Par(info.config.model)
+    model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in tensors.items()})
+    model.requires_grad_(False)
+    return model.to(device).eval(), info
+
+
+def _check(path: Path, found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size]) -> None:
+    for word, keys in (("lacks", expected.keys() - found.keys()), ("has unknown", found.keys() - expected.keys())):
+        if keys:
+            first = ", ".join(sorted(keys)[:3])
+            raise CheckpointError(f"{path}: {word} weights ({first}, {len(keys)} in all); export it again")
+    for key, shape in expected.items():
+        if found[key] != shape:
+            raise CheckpointError(
+                f"{path}: {key} has shape {tuple(found[key])}, and its settings say {tuple(shape)}; export it again"
+            )
+
+
+def _parameter_count(config: Config) -> int:
+    with torch.device("meta"):
+        return Par(config.model).parameter_count()

@@ -1,0 +1,150 @@
+"""The autoregressive loop over frames, and the rule by which frame states become notes (section III-C)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .config import DecodeConfig
+from .model import OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
+from .notes import LOWEST_PITCH, PITCHES, Note
+
+
+class Frames(NamedTuple):
+    """What was decoded for each frame and pitch: (frames, pitches) each.
+
+    `state` are note states; `velocity` is within 0..1 and `confidence` is the probability of a note
+    beginning here: both count where a note begins.
+    """
+
+    state: NDArray[np.int8]
+    velocity: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """All that one frame leaves to the next: what the LSTMs remember, and the recursive context."""
+
+    lstm: State
+    last: LastFrame
+
+
+def initial_state(model: Par) -> DecoderState:
+    """Before the first frame: nothing sounds."""
+    zeros = next(model.parameters()).new_zeros(1, 1, PITCHES)
+    return DecoderState(model.initial_state(), LastFrame(torch.full_like(zeros, OFF, dtype=torch.long), zeros, zeros))
+
+
+def advance(last: LastFrame, state: Tensor, velocity: Tensor, max_duration: int) -> LastFrame:
+    """The recursive context after one more frame.
+
+    A note opens at an onset or re-onset, and is open until the first frame that is neither of them nor
+    sustain. A sustain without an open note is no note: its duration and velocity are zero.
+
+    Args:
+        last: the context before this frame.
+        state: note states of this frame.
+        velocity: velocities 0..1 of this frame, taken where a note begins.
+        max_duration: frames at which the count of the duration ends.
+    """
+    begins = (state == ONSET) | (state == REONSET)
+    continues = (state == SUSTAIN) & (last.duration > 0)
+    longer = torch.clamp(last.duration + 1 / max_duration, max=1.0)
+    duration = torch.where(begins, 1 / max_duration, torch.where(continues, longer, 0.0))
+    return LastFrame(state, duration, torch.where(begins, velocity, torch.where(continues, last.velocity, 0.0)))
+
+
+@torch.inference_mode()
+def decode(
+    model: Par, features: Features, state: DecoderState, settings: DecodeConfig | None = None
+) -> tuple[Frames, DecoderState]:
+    """Decode frame by frame, each from the states that were decoded before it.
+
+    The frames may be given in any number of calls: the results are the same to the bit.
+
+    Args:
+        model: the network, in evaluation mode.
+        features: its acoustic features, (1, frames, pitches, hidden) each.
+        state: from `initial_state`, or from the call before.
+        settings: biases of the states.
+    """
+    settings = settings or DecodeConfig()
+    bias = torch.zeros(5, device=features.note.device)
+    bias[ONSET], bias[REONSET] = settings.onset_bias, settings.reonset_bias
+    bias[OFF] = bias[OFFSET] = settings.offset_bias
+    lstm, last = state.lstm, state.last
+    states, velocities, logits = [], [], []
+    for frame in range(features.note.shape[1]):
+        here = slice(frame, frame + 1)
+        prediction, lstm = model.step(Features(features.note[:, here], features.velocity[:, here]), last, lstm)
+        biased = prediction.states + bias
+        best = biased.argmax(dim=-1)
+        velocity = prediction.velocity.clamp(0.0, 1.0)
+        last = advance(last, best, velocity, model.config.max_duration_frames)
+        states.append(best)
+        velocities.append(velocity)
+        logits.append(biased)
+    probabilities = torch.cat(logits, dim=1)[0].softmax(dim=-1)
+    confidence = probabilities[..., ONSET] + probabilities[..., REONSET]
+    frames = Frames(
+        torch.cat(states, dim=1)[0].to(torch.int8).cpu().numpy(),
+        torch.cat(velocities, dim=1)[0].cpu().numpy(),
+        confidence.cpu().numpy(),
+    )
+    return frames, DecoderState(lstm, last)
+
+
+class _OpenNote(NamedTuple):
+    frame: int
+    velocity: int
+    confidence: float
+
+
+class NoteCollector:
+    """Turns decoded frames into notes, as they come.
+
+    Args:
+        seconds_per_frame: time between two frames.
+        settings: constant shifts of onsets and offsets.
+    """
+
+    def __init__(self, seconds_per_frame: float, settings: DecodeConfig | None = None) -> None:
+        self._seconds_per_frame = seconds_per_frame
+        self._settings = settings or DecodeConfig()
+        self._open: dict[int, _OpenNote] = {}
+        self._frame = 0
+
+    def push(self, frames: Frames) -> list[Note]:
+        """Take the next frames, and give the notes that ended in them."""
+        notes = []
+        before = np.zeros((1, PITCHES), bool)
+        before[0, list(self._open)] = True
+        sounds = np.isin(frames.state, (ONSET, REONSET, SUSTAIN))
+        begins = np.isin(frames.state, (ONSET, REONSET))
+        ends = ~sounds & np.concatenate((before, sounds[:-1]))
+        for row, pitch in np.argwhere(begins | ends).tolist():
+            frame = self._frame + row
+            if pitch in self._open:
+                notes.append(self._note(pitch, frame))
+            if begins[row, pitch]:
+                velocity = min(max(round(float(frames.velocity[row, pitch]) * 127), 1), 127)
+                confidence = min(float(frames.confidence[row, pitch]), 1.0)
+                self._open[pitch] = _OpenNote(frame, velocity, confidence)
+        self._frame += len(frames.state)
+        return notes
+
+    def finish(self) -> list[Note]:
+        """The notes that still sound when the recording ends: they end with it."""
+        return [self._note(pitch, self._frame) for pitch in list(self._open)]
+
+    def _note(self, pitch: int, end: int) -> Note:
+        begun = self._open.pop(pitch)
+        onset = max(begun.frame * self._seconds_per_frame + self._settings.onset_shift, 0.0)
+        offset = max(end * self._seconds_per_frame + self._settings.offset_shift, onset)
+        return Note(onset, offset, pitch + LOWEST_PITCH, begun.velocity, begun.confidence)

@@ -1,0 +1,155 @@
+"""Log-mel spectrogram: section IV-C of the paper, whole or in a stream."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .config import FrontEndConfig
+
+_LOG_SHIFT = 7.0
+_LOG_SCALE = 7.0
+
+
+@lru_cache(maxsize=4)
+def mel_filters(config: FrontEndConfig) -> NDArray[np.float32]:
+    """Triangular HTK mel filters without area normalisation: (mels, n_fft / 2 + 1)."""
+    import librosa
+
+    with warnings.catch_warnings():
+        # 700 mel bins are narrower than the FFT's at the bottom, so a few of them stay empty, as in the paper.
+        warnings.filterwarnings("ignore", message="Empty filters detected")
+        filters: NDArray[np.float32] = librosa.filters.mel(
+            sr=config.sample_rate,
+            n_fft=config.n_fft,
+            n_mels=config.n_mels,
+            fmin=config.f_min,
+            fmax=config.f_max,
+            htk=True,
+            norm=None,
+            dtype=np.float32,
+        )
+    return filters
+
+
+class LogMel(nn.Module):
+    """Audio to log-mel frames; frame t stands for the time t * hop_length / sample_rate.
+
+    Args:
+        config: sizes; see `FrontEndConfig`.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: FrontEndConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(mel_filters(config)).t(), persistent=False)
+
+    @property
+    def half_window(self) -> int:
+        """Samples that the first and the last frame reach beyond the audio."""
+        return self.config.n_fft // 2
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Frames of a whole recording, its edges reflected.
+
+        Args:
+            audio: (samples,) or (batch, samples); at least half a window and one sample.
+
+        Returns:
+            (frames, mels) or (batch, frames, mels), with 1 + samples // hop_length frames.
+        """
+        batch = audio if audio.dim() == 2 else audio.unsqueeze(0)
+        mel = self.padded(F.pad(batch, (self.half_window, self.half_window), mode="reflect"))
+        return mel if audio.dim() == 2 else mel.squeeze(0)
+
+    def padded(self, audio: Tensor) -> Tensor:
+        """Frames of audio that already has its half window on both sides.
+
+        Args:
+            audio: (…, samples), samples = n_fft + hop_length * (frames - 1) or a little more.
+
+        Returns:
+            (…, frames, mels).
+        """
+        frames = audio.unfold(-1, self.config.n_fft, self.config.hop_length)
+        power = torch.view_as_real(torch.fft.rfft(frames * self.window)).square().sum(-1)
+        return (torch.log(torch.clamp(power @ self.filters, min=self.config.power_floor)) + _LOG_SHIFT) / _LOG_SCALE
+
+
+class LogMelStream:
+    """The frames of `LogMel`, made while the audio arrives.
+
+    Frames are computed in groups of `group` from the first on, wherever the audio is cut, so that
+    their bits do not depend on it.
+
+    Args:
+        log_mel: the front end.
+        group: frames computed at a time.
+    """
+
+    def __init__(self, log_mel: LogMel, group: int = 128) -> None:
+        self._log_mel, self._group = log_mel, group
+        self._device = log_mel.window.device
+        self._waiting: list[NDArray[np.float32]] = []
+        self._waiting_samples = 0
+        self._buffer: NDArray[np.float32] | None = None
+        self.samples = 0
+
+    def push(self, audio: NDArray[np.float32]) -> list[Tensor]:
+        """Take the next samples, and give the frames that are now complete: (group, mels) each."""
+        self.samples += len(audio)
+        self._waiting.append(audio)
+        self._waiting_samples += len(audio)
+        half, config = self._log_mel.half_window, self._log_mel.config
+        if self._buffer is None:
+            if self._waiting_samples <= half:
+                return []
+            self._gather()
+            assert self._buffer is not None
+            self._buffer = np.concatenate((self._buffer[half:0:-1], self._buffer))
+        span = config.n_fft + (self._group - 1) * config.hop_length
+        # Half a window stays behind: if the recording ends here, its end is reflected from that.
+        if len(self._buffer) + self._waiting_samples < span + half:
+            return []
+        self._gather()
+        groups = []
+        while len(self._buffer) >= span + half:
+            groups.append(self._frames(self._buffer[:span]))
+            self._buffer = self._buffer[self._group * config.hop_length :]
+        return groups
+
+    def finish(self) -> list[Tensor]:
+        """The frames that remain when no more audio comes: (<= group, mels) each.
+
+        Raises:
+            ValueError: there were fewer samples than half a window and one.
+        """
+        half, config = self._log_mel.half_window, self._log_mel.config
+        if self._buffer is None:
+            raise ValueError(f"{self.samples} samples, and {half + 1} are needed for one spectrum")
+        self._gather()
+        padded = np.concatenate((self._buffer, self._buffer[-2 : -half - 2 : -1]))
+        groups = []
+        step = self._group * config.hop_length
+        for start in range(0, len(padded) - config.n_fft + 1, step):
+            groups.append(self._frames(padded[start : start + step + config.n_fft - config.hop_length]))
+        return groups
+
+    def _gather(self) -> None:
+        parts = self._waiting if self._buffer is None else [self._buffer, *self._waiting]
+        self._buffer = np.concatenate(parts)
+        self._waiting, self._waiting_samples = [], 0
+
+    def _frames(self, audio: NDArray[np.float32]) -> Tensor:
+        with torch.inference_mode():
+            return self._log_mel.padded(torch.from_numpy(np.ascontiguousarray(audio)).to(self._device))

@@ -1,0 +1,329 @@
+"""The PAR and PAR_compact networks: section III of the paper."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import ModelConfig
+from .notes import PITCHES
+
+OFF, OFFSET, ONSET, SUSTAIN, REONSET = range(5)
+NOTE_STATES = 5
+
+_STATE_EMBEDDING = 2
+_CONTEXT_EMBEDDING = 4
+_FILM_UNITS = 16
+_FULL_HEAD_UNITS = 768
+_LSTM_LAYERS = 2
+_DROPOUT = 0.25
+
+LstmState = tuple[Tensor, Tensor]
+
+
+class LastFrame(NamedTuple):
+    """What each frame hands to the next, per pitch: the enhanced recursive context of section III-C.
+
+    Each tensor is (batch, frames, pitches). `state` holds note states as integers; `duration`
+    (frames since the onset, over the longest that is counted) and `velocity` (MIDI velocity / 127)
+    lie within 0..1 and are zero while the note is off.
+    """
+
+    state: Tensor
+    duration: Tensor
+    velocity: Tensor
+
+
+class Features(NamedTuple):
+    """What the two acoustic modules say of each frame: (batch, frames, pitches, hidden) each."""
+
+    note: Tensor
+    velocity: Tensor
+
+
+class Prediction(NamedTuple):
+    """State logits (batch, frames, pitches, states) and velocities / 127 (batch, frames, pitches)."""
+
+    states: Tensor
+    velocity: Tensor
+
+
+class State(NamedTuple):
+    """Memory of the two LSTMs between frames."""
+
+    note: LstmState
+    velocity: LstmState
+
+
+class Film(nn.Module):
+    """Scale and shift each frequency row of a feature map as a function of its relative height.
+
+    Section III-B-1: γ and β each come from their own four-layer network of k / F. Its last layer
+    starts so that γ is near one: near zero, where an untouched default puts it, it starves the stack.
+
+    Args:
+        channels: channels of the feature map.
+        bins: its height F.
+    """
+
+    height: Tensor
+
+    def __init__(self, channels: int, bins: int) -> None:
+        super().__init__()
+        self.gamma = self._network(channels)
+        self.beta = self._network(channels)
+        self.register_buffer("height", (torch.arange(bins) / bins).unsqueeze(1), persistent=False)
+        with torch.no_grad():
+            hidden = self.gamma[:-1](self.height).mean(dim=0)
+            final = self.gamma[-1].weight
+            assert isinstance(final, Tensor)
+            final.mul_(0.1).add_((hidden / hidden.square().sum()).unsqueeze(0))
+
+    @staticmethod
+    def _network(channels: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for inputs in (1, _FILM_UNITS, _FILM_UNITS):
+            layer = nn.Linear(inputs, _FILM_UNITS)
+            nn.init.uniform_(layer.bias, 0.0, 0.5)
+            layers += [layer, nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(_FILM_UNITS, channels, bias=False))
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """γ and β, (channels, bins, 1) each."""
+        gamma, beta = self.gamma(self.height), self.beta(self.height)
+        return gamma.t().unsqueeze(-1), beta.t().unsqueeze(-1)
+
+
+class ConvFilmBlock(nn.Module):
+    """Two convolutions with one FiLM layer used twice: (batch, in, F, frames) -> (batch, out, F, frames).
+
+    Args:
+        inputs, channels: channels that come in and go out.
+        bins: height F of the feature map.
+        widths: frames spanned by the two convolutions.
+        film: False leaves the modulation out (Table II c).
+    """
+
+    def __init__(self, inputs: int, channels: int, bins: int, widths: tuple[int, int], film: bool) -> None:
+        super().__init__()
+        first, second = widths
+        self.conv1 = nn.Conv2d(inputs, channels, (3, first), padding=(1, first // 2))
+        self.conv2 = nn.Conv2d(channels, channels, (3, second), padding=(1, second // 2))
+        self.norm = nn.BatchNorm2d(channels)
+        self.film = Film(channels, bins) if film else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        a = F.relu(self.conv1(x))
+        if self.film is None:
+            return F.relu(a + self.norm(self.conv2(a)))
+        gamma, beta = (factor.to(a.dtype) for factor in self.film.factors())
+        a = torch.addcmul(beta, gamma, a)
+        return F.relu(torch.addcmul(a + beta, gamma, self.norm(self.conv2(a))))
+
+
+class FullHead(nn.Module):
+    """PAR's head: (batch, channels, bins, frames) -> (batch, frames, pitches, hidden)."""
+
+    def __init__(self, channels: int, bins: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.collect = nn.Linear(channels * bins, _FULL_HEAD_UNITS)
+        self.dropout = nn.Dropout(_DROPOUT)
+        self.split = nn.Linear(_FULL_HEAD_UNITS, PITCHES * hidden)
+        self.norm = nn.LayerNorm((PITCHES, hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the head."""
+        x = x.flatten(1, 2).transpose(1, 2)
+        x = self.split(F.relu(self.dropout(self.collect(x))))
+        return F.relu(self.norm(x.unflatten(-1, (PITCHES, self.hidden))))
+
+
+class PitchLinear(nn.Module):
+    """A linear layer with weights of its own for each pitch: (pitches, n, inputs) -> (pitches, n, outputs).
+
+    The same as a grouped 1×1 convolution with one group a pitch.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(PITCHES, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(PITCHES, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return torch.baddbmm(self.bias.to(x.dtype), x, self.weight.to(x.dtype))
+
+
+class CompactHead(nn.Module):
+    """PAR_compact's head (section III-D): (batch, channels, bins, frames) -> (batch, frames, pitches, hidden)."""
+
+    def __init__(self, channels: int, bins: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.squeeze = nn.Sequential(
+            nn.Conv2d(channels, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1), nn.ReLU()
+        )
+        self.split = nn.Linear(bins, PITCHES * hidden)
+        self.split_norm = nn.BatchNorm1d(PITCHES * hidden)
+        self.dropout = nn.Dropout(_DROPOUT)
+        self.layers = nn.ModuleList(PitchLinear(hidden, hidden) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(PITCHES * hidden) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the head."""
+        batch, frames = x.shape[0], x.shape[3]
+        x = self.squeeze(x).squeeze(1).transpose(1, 2).flatten(0, 1)  # (batch * frames, bins)
+        x = F.relu(self.dropout(self.split_norm(self.split(x))))
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            by_pitch = x.unflatten(-1, (PITCHES, self.hidden)).transpose(0, 1)
+            x = F.relu(norm(layer(by_pitch).transpose(0, 1).flatten(1)))
+        return x.view(batch, frames, PITCHES, self.hidden)
+
+
+class AcousticModule(nn.Module):
+    """Log-mel to features of each pitch: (batch, frames, mels) -> (batch, frames, pitches, hidden).
+
+    The edges of what it is given are the edges of the recording; a piece of a longer one needs
+    `ModelConfig.margin_frames` more on either side, to be cut off afterwards.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        units, bins, widths = config.cnn_units, config.n_mels, config.time_widths
+        self.blocks = nn.ModuleList(
+            ConvFilmBlock(inputs, units, bins >> level, (widths[2 * level], widths[2 * level + 1]), config.film)
+            for level, inputs in enumerate((1, units, units))
+        )
+        self.dropout = nn.Dropout(_DROPOUT)
+        head = CompactHead if config.head == "compact" else FullHead
+        self.head = head(units, config.pooled_mels, config.hidden_per_pitch)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Apply the module."""
+        x = mel.transpose(1, 2).unsqueeze(1)  # (batch, 1, mels, frames)
+        x = self.dropout(F.max_pool2d(self.blocks[0](x), (2, 1)))
+        x = F.max_pool2d(self.blocks[1](x), (2, 1))
+        features: Tensor = self.head(self.dropout(self.blocks[2](x)))
+        return features
+
+
+class ContextEncoder(nn.Module):
+    """The last frame as a vector for each pitch: LastFrame -> (batch, frames, pitches, size)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(NOTE_STATES, _STATE_EMBEDDING)
+        self.enhanced = config.context == "enhanced"
+        self.size = _CONTEXT_EMBEDDING if self.enhanced else _STATE_EMBEDDING
+        if self.enhanced:
+            hidden = config.hidden_per_pitch
+            self.layers = nn.Sequential(
+                nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+            )
+            self.join = nn.Linear(hidden + _STATE_EMBEDDING, _CONTEXT_EMBEDDING)
+
+    def forward(self, last: LastFrame) -> Tensor:
+        """Encode the last frame."""
+        embedded: Tensor = self.embedding(last.state)
+        if not self.enhanced:
+            return embedded
+        note = self.layers(torch.stack((last.duration, last.velocity), dim=-1))
+        joined: Tensor = self.join(torch.cat((embedded, note), dim=-1))
+        return joined
+
+
+class SequenceModule(nn.Module):
+    """Note-state sequence module (section III-C): (batch, frames, pitches, inputs) -> (…, outputs).
+
+    Args:
+        config: with `pitchwise`, one LSTM runs over every pitch by itself, with the same weights;
+            without, one LSTM sees all pitches at once (Table II a).
+        inputs, outputs: features for each pitch that come in and go out.
+    """
+
+    def __init__(self, config: ModelConfig, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.pitchwise, self.outputs = config.pitchwise, outputs
+        copies = 1 if config.pitchwise else PITCHES
+        self.units = config.lstm_units if config.pitchwise else config.global_lstm_units
+        self.lstm = nn.LSTM(copies * inputs, self.units, _LSTM_LAYERS)
+        self.output = nn.Linear(self.units, copies * outputs)
+
+    def initial_state(self, batch: int) -> LstmState:
+        """Zeros, before the first frame."""
+        sequences = batch * PITCHES if self.pitchwise else batch
+        zeros = self.output.weight.new_zeros(_LSTM_LAYERS, sequences, self.units)
+        return zeros, zeros
+
+    def forward(self, x: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
+        """Run over all frames of x, from the state that the frames before it left."""
+        batch, frames = x.shape[:2]
+        x = x.transpose(0, 1)
+        x = x.flatten(1, 2) if self.pitchwise else x.flatten(2)
+        hidden, state = self.lstm(x, state)
+        y = self.output(hidden).view(frames, batch, PITCHES, self.outputs).transpose(0, 1)
+        return y, state
+
+
+class Par(nn.Module):
+    """PAR or PAR_compact, as its config says.
+
+    Args:
+        config: sizes and switches; `config.PAR` and `config.PAR_COMPACT` are the paper's.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden = config.hidden_per_pitch
+        self.note_acoustic = AcousticModule(config)
+        self.velocity_acoustic = AcousticModule(config)
+        self.context = ContextEncoder(config) if config.context != "none" else None
+        context_size = self.context.size if self.context is not None else 0
+        self.note_sequence = SequenceModule(config, context_size + hidden, NOTE_STATES)
+        self.velocity_sequence = SequenceModule(config, context_size + 2 * hidden, 1)
+
+    def features(self, mel: Tensor) -> Features:
+        """Both acoustic modules: (batch, frames, mels) -> features of every frame and pitch."""
+        return Features(note=self.note_acoustic(mel), velocity=self.velocity_acoustic(mel))
+
+    def initial_state(self, batch: int = 1) -> State:
+        """The LSTMs' memory before the first frame."""
+        return State(self.note_sequence.initial_state(batch), self.velocity_sequence.initial_state(batch))
+
+    def forward(self, mel: Tensor, last: LastFrame) -> Prediction:
+        """Teacher-forced: every frame at once, each with the frame before it given.
+
+        Args:
+            mel: (batch, frames, mels).
+            last: for each frame, what the frame before it was; ignored where the model has no recursion.
+        """
+        prediction, _ = self.step(self.features(mel), last, self.initial_state(mel.shape[0]))
+        return prediction
+
+    def step(self, features: Features, last: LastFrame, state: State) -> tuple[Prediction, State]:
+        """One frame (or several, with the frame before each given), from the state before it.
+
+        Args:
+            features: (batch, frames, pitches, hidden) each.
+            last: (batch, frames, pitches) each.
+            state: from `initial_state`, or from the step before.
+        """
+        context = [] if self.context is None else [self.context(last)]
+        states, note_state = self.note_sequence(torch.cat([*context, features.note], dim=-1), state.note)
+        # Section IV-C: no gradient flows from the velocity into the note network.
+        detached = [part.detach() for part in (*context, features.note)]
+        velocity, velocity_state = self.velocity_sequence(
+            torch.cat([*detached, features.velocity], dim=-1), state.velocity
+        )
+        return Prediction(states, velocity.squeeze(-1)), State(note_state, velocity_state)
+
+    def parameter_count(self) -> int:
+        """Trainable numbers, as Tables I, III and IV count them."""
+        return sum(parameter.numel() for parameter in self.parameters())

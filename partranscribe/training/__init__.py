@@ -1,0 +1,1 @@
+"""Training: labels, data, augmentation, loss and the loop."""

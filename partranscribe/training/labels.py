@@ -1,0 +1,98 @@
+"""Notes to the note states, velocities and recursive context of each frame: sections III-A and III-C."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model import OFF, OFFSET, ONSET, REONSET, SUSTAIN
+from ..notes import LOWEST_PITCH, PITCHES
+
+ONSET_COLUMN, OFFSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN = range(4)
+
+NoteArray = NDArray[np.float64]
+"""(notes, 4): onset and offset in seconds, MIDI pitch, MIDI velocity; in the order of onsets."""
+
+
+class FrameLabels(NamedTuple):
+    """(frames, pitches) each: note state, and velocity 0..1 on the frame where a note begins."""
+
+    state: NDArray[np.int8]
+    velocity: NDArray[np.float32]
+
+
+class ContextLabels(NamedTuple):
+    """(frames, pitches) each: the recursive context that the frame before leaves to each frame."""
+
+    state: NDArray[np.int8]
+    duration: NDArray[np.float32]
+    velocity: NDArray[np.float32]
+
+
+def frame_labels(notes: NoteArray, first: int, frames: int, frames_per_second: float) -> FrameLabels:
+    """Label frames `first` to `first + frames` of a recording.
+
+    Onsets and ends are rounded to frames. A note keeps its onset frame even where both round to the same
+    one; the offset state takes the one frame after the note; an onset on a pitch that sounds is a re-onset
+    and ends the note before it.
+
+    Args:
+        notes: of the recording, at least all that sound within these frames.
+        first: index of the first frame.
+        frames: how many.
+        frames_per_second: frame rate.
+    """
+    state = np.full((frames, PITCHES), OFF, np.int8)
+    velocity = np.zeros((frames, PITCHES), np.float32)
+    begins = np.floor(notes[:, ONSET_COLUMN] * frames_per_second + 0.5).astype(int) - first
+    ends = np.floor(notes[:, OFFSET_COLUMN] * frames_per_second + 0.5).astype(int) - first
+    ends = np.maximum(ends, begins + 1)
+    pitches = notes[:, PITCH_COLUMN].astype(int) - LOWEST_PITCH
+    never = np.iinfo(int).min
+    begun, sounding_until = np.full(PITCHES, never), np.full(PITCHES, never)
+    restruck = np.zeros(PITCHES, bool)
+    for begin, end, pitch, loudness in zip(begins, ends, pitches, notes[:, VELOCITY_COLUMN], strict=True):
+        if not 0 <= pitch < PITCHES:
+            continue
+        if begin > begun[pitch]:
+            restruck[pitch] = sounding_until[pitch] >= begin
+        begun[pitch], sounding_until[pitch] = begin, end
+        if begin >= frames or end < 0:
+            continue
+        state[max(begin, 0) : max(end, 0), pitch] = SUSTAIN
+        state[max(end, 0) :, pitch] = OFF
+        if end < frames:
+            state[end, pitch] = OFFSET
+        if begin >= 0:
+            state[begin, pitch] = REONSET if restruck[pitch] else ONSET
+            velocity[begin, pitch] = loudness / 127
+    return FrameLabels(state, velocity)
+
+
+def context_labels(labels: FrameLabels, max_duration: int) -> ContextLabels:
+    """The context that each frame receives, by the rule of `decode.advance` over all frames at once.
+
+    Args:
+        labels: of the frames; the first of them receives the context of silence.
+        max_duration: frames at which the count of the duration ends.
+    """
+    state, velocity = labels
+    frame = np.arange(len(state))[:, None]
+    begins = (state == ONSET) | (state == REONSET)
+    sounds = begins | (state == SUSTAIN)
+    last_begin = np.maximum.accumulate(np.where(begins, frame, -1), axis=0)
+    last_silence = np.maximum.accumulate(np.where(sounds, -1, frame), axis=0)
+    is_open = sounds & (last_begin > last_silence)
+    duration = np.where(is_open, np.minimum(frame - last_begin + 1, max_duration) / max_duration, 0)
+    carried = np.where(is_open, np.take_along_axis(velocity, np.maximum(last_begin, 0), axis=0), 0)
+    return ContextLabels(
+        _delayed(state, OFF), _delayed(duration.astype(np.float32), 0), _delayed(carried.astype(np.float32), 0)
+    )
+
+
+def _delayed(frames: NDArray[np.generic], first: float) -> NDArray[np.generic]:
+    delayed = np.roll(frames, 1, axis=0)
+    delayed[:1] = first
+    return delayed

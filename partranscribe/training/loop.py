@@ -1,0 +1,312 @@
+"""The training loop: note network first, velocity network after it; stops and goes on at any update."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..config import Config
+from ..frontend import LogMel
+from ..model import NOTE_STATES, LastFrame, Par
+from .augment import Augmenter, ContextNoise
+from .data import Crop, Crops, Recording
+from .loss import focal_loss, state_weights, velocity_loss
+
+Phase = Literal["note", "velocity"]
+
+_BATCH_NORM_MOMENTUM = 0.03
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; the model itself is in `Config`.
+
+    Args:
+        phase: the note network, or the velocity network beside a finished note network.
+        updates: length of the run.
+        minutes: if above zero, the run's length in minutes of computation; `updates` is then ignored.
+        batch: crops an update.
+        crop_frames: length of a crop.
+        learning_rate: highest; reached after `warmup` updates, held for `hold` of the run, then linear to zero.
+        onset_weight, note_weight: of onset and re-onset, and of sustain and offset, in the focal loss.
+        acoustic_weight: of the same loss on a linear head without context, beside the recurrent one.
+        dropout: share of the activations dropped (0.25 in the paper; less for short runs).
+        seed: of the weights, the crops and their augmentation.
+    """
+
+    phase: Phase = "note"
+    updates: int = 10_000
+    minutes: float = 0.0
+    batch: int = 3
+    crop_frames: int = 160
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 0.01
+    warmup: int = 100
+    hold: float = 0.4
+    gradient_norm: float = 5.0
+    onset_weight: float = 4.0
+    note_weight: float = 1.5
+    acoustic_weight: float = 0.5
+    dropout: float = 0.25
+    workers: int = 1
+    seed: int = 0
+    save_minutes: float = 5.0
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    update: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainer:
+    """One run of training, resumable from its folder.
+
+    Args:
+        config: of the model that is trained.
+        settings: of the run.
+        recordings: what it is trained on.
+        augmenter, noise: what is done to audio and context.
+        folder: where the run's state and log are kept.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        settings: TrainConfig,
+        recordings: list[Recording],
+        augmenter: Augmenter,
+        noise: ContextNoise,
+        folder: Path,
+        device: torch.device,
+    ) -> None:
+        torch.manual_seed(settings.seed)
+        self.config, self.settings, self.folder, self.device = config, settings, folder, device
+        self._recordings, self._augmenter, self._noise = recordings, augmenter, noise
+        self.model = Par(config.model).to(device)
+        self.acoustic_head = nn.Linear(config.model.hidden_per_pitch, NOTE_STATES).to(device)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.momentum = _BATCH_NORM_MOMENTUM
+            elif isinstance(module, nn.Dropout):
+                module.p = settings.dropout
+        self.log_mel = LogMel(config.front_end).to(device)
+        self.weights = state_weights(settings.onset_weight, settings.note_weight).to(device)
+        self.progress = Progress()
+        self._prepare_phase()
+        self.optimizer = torch.optim.AdamW(
+            self._trained_parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, eps=1e-8
+        )
+
+    def _prepare_phase(self) -> None:
+        if self.settings.phase == "note":
+            self._set_state_priors()
+            trained = [self.model.note_acoustic, self.model.note_sequence]
+            if self.model.context is not None:
+                trained.append(self.model.context)
+        else:
+            trained = [self.model.velocity_acoustic, self.model.velocity_sequence]
+        self._trained = nn.ModuleList(trained)
+        self.model.requires_grad_(False)
+        self._trained.requires_grad_(True)
+
+    def _trained_parameters(self) -> list[nn.Parameter]:
+        parameters = list(self._trained.parameters())
+        if self.settings.phase == "note":
+            parameters += list(self.acoustic_head.parameters())
+        return parameters
+
+    def _set_state_priors(self) -> None:
+        """Start the outputs at how often each state occurs: off, offset, onset, sustain, re-onset."""
+        priors = torch.tensor([0.96, 0.003, 0.0027, 0.034, 0.0003]).log()
+        with torch.no_grad():
+            for output in (self.model.note_sequence.output, self.acoustic_head):
+                assert isinstance(output, nn.Linear)
+                output.bias.copy_(priors.repeat(output.out_features // NOTE_STATES))
+
+    def start_from(self, model: Par) -> None:
+        """Take the weights of another model; moments start anew."""
+        self.model.load_state_dict(model.state_dict())
+        if self.settings.phase == "velocity":
+            self.model.velocity_acoustic.load_state_dict(model.note_acoustic.state_dict())
+
+    @property
+    def _state_path(self) -> Path:
+        return self.folder / "state.pt"
+
+    def resume(self) -> bool:
+        """Go on from the last save in the folder; False if there is none."""
+        if not self._state_path.exists():
+            return False
+        state = torch.load(self._state_path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.acoustic_head.load_state_dict(state["acoustic_head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"].cpu())
+        self.progress = Progress(**state["progress"])
+        return True
+
+    def save(self) -> None:
+        """Write all that `resume` needs, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "model": self.model.state_dict(),
+            "acoustic_head": self.acoustic_head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "progress": asdict(self.progress),
+        }
+        partial = self._state_path.with_suffix(".part")
+        torch.save(state, partial)
+        partial.rename(self._state_path)
+
+    def share_done(self) -> float:
+        """How much of the run lies behind, 0..1."""
+        if self.settings.minutes:
+            return min(self.progress.seconds / (60 * self.settings.minutes), 1.0)
+        return min(self.progress.update / self.settings.updates, 1.0)
+
+    def _learning_rate(self) -> float:
+        settings, done = self.settings, self.share_done()
+        warm = min((self.progress.update + 1) / settings.warmup, 1.0)
+        return settings.learning_rate * warm * min(1.0, (1.0 - done) / (1.0 - settings.hold))
+
+    def run(self, report: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """Train until the run is done, saving every few minutes and at the end."""
+        self.model.train()
+        if self.settings.phase == "velocity":
+            self.model.note_acoustic.eval()
+        started, before = time.monotonic(), self.progress.seconds
+        saved, logged = started, started
+        sums: dict[str, float] = {}
+        count = 0
+        for crop in self._batches():
+            losses = self._update(crop)
+            self.progress.update += 1
+            now = time.monotonic()
+            self.progress.seconds = before + now - started
+            count += 1
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
+            if now - logged > 30:
+                entry = {"update": self.progress.update, "seconds": round(self.progress.seconds, 1)}
+                entry |= {name: round(total / count, 5) for name, total in sums.items()}
+                entry["audio_per_second"] = round(
+                    count * self._audio_per_update / (now - logged), 2
+                )
+                self.progress.history.append(entry)
+                if report is not None:
+                    report(entry)
+                logged, count, sums = now, 0, {}
+            if self.share_done() >= 1.0:
+                break
+            if now - saved > 60 * self.settings.save_minutes:
+                self.save()
+                saved = now
+        self.save()
+
+    @property
+    def _audio_per_update(self) -> float:
+        return self.settings.batch * self.settings.crop_frames * self.config.front_end.seconds_per_frame
+
+    def _batches(self) -> Iterator[Crop]:
+        settings = self.settings
+        crops = Crops(
+            self._recordings,
+            self.config.front_end,
+            settings.crop_frames,
+            self.config.model.max_duration_frames,
+            self._augmenter,
+            self._noise,
+            settings.seed,
+            first=self.progress.update * settings.batch,
+            count=10**9,
+        )
+        loader: DataLoader[Crop] = DataLoader(
+            crops,
+            sampler=_Counting(),
+            batch_size=settings.batch,
+            num_workers=settings.workers,
+            prefetch_factor=4 if settings.workers else None,
+        )
+        yield from loader
+
+    def _update(self, crop: Crop) -> dict[str, float]:
+        crop = Crop(*(part.to(self.device, non_blocking=True) for part in crop))
+        with torch.no_grad():
+            mel = self.log_mel.padded(crop.audio)
+        last = LastFrame(crop.context_state.long(), crop.context_duration, crop.context_velocity)
+        losses = self._note_losses(crop, mel, last) if self.settings.phase == "note" else self._velocity_losses(
+            crop, mel, last
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        nn.utils.clip_grad_norm_(self._trained_parameters(), self.settings.gradient_norm)
+        self.optimizer.step()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _acoustic(self, module: nn.Module, mel: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            features: Tensor = module(mel)
+        return features.float()
+
+    def _note_losses(self, crop: Crop, mel: Tensor, last: LastFrame) -> dict[str, Tensor]:
+        model, target = self.model, crop.state.long()
+        features = self._acoustic(model.note_acoustic, mel)
+        context = [] if model.context is None else [model.context(last)]
+        logits, _ = model.note_sequence(torch.cat([*context, features], dim=-1))
+        state = focal_loss(logits, target, self.weights)
+        acoustic = focal_loss(self.acoustic_head(features), target, self.weights)
+        return {
+            "loss": state + self.settings.acoustic_weight * acoustic,
+            "state": state,
+            "acoustic": acoustic,
+        }
+
+    def _velocity_losses(self, crop: Crop, mel: Tensor, last: LastFrame) -> dict[str, Tensor]:
+        model = self.model
+        with torch.no_grad():
+            context = [] if model.context is None else [model.context(last)]
+            note = self._acoustic(model.note_acoustic, mel)
+        own = self._acoustic(model.velocity_acoustic, mel)
+        velocity, _ = model.velocity_sequence(torch.cat([*context, note, own], dim=-1))
+        loss = velocity_loss(velocity.squeeze(-1), crop.velocity, crop.state)
+        return {"loss": loss, "velocity_error": loss.detach().sqrt()}
+
+
+class _Counting(torch.utils.data.Sampler[int]):
+    """0, 1, 2, … without end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __iter__(self) -> Iterator[int]:
+        index = 0
+        while True:
+            yield index
+            index += 1
+
+
+def log_to(path: Path) -> Callable[[dict[str, Any]], None]:
+    """A reporter that appends one JSON line an entry."""
+
+    def report(entry: dict[str, Any]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as log:
+            log.write(json.dumps(entry) + "\n")
+
+    return report

@@ -1,0 +1,45 @@
+"""Focal loss on note states and squared error on velocities at onsets: section IV-C."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..model import NOTE_STATES, OFFSET, ONSET, REONSET, SUSTAIN
+
+
+def state_weights(onset: float, note: float) -> Tensor:
+    """Weight of each state in the loss: (states,).
+
+    Args:
+        onset: of onsets and re-onsets.
+        note: of sustain and offset.
+    """
+    weights = torch.ones(NOTE_STATES)
+    weights[[ONSET, REONSET]] = onset
+    weights[[SUSTAIN, OFFSET]] = note
+    return weights
+
+
+def focal_loss(logits: Tensor, target: Tensor, weights: Tensor, gamma: float = 2.0) -> Tensor:
+    """Focal loss of every cell, summed over pitches and averaged over frames: a scalar.
+
+    The paper's α is 1 and γ is 2. A mean over all cells is tiny, as nearly all of them are off.
+
+    Args:
+        logits: (batch, frames, pitches, states).
+        target: (batch, frames, pitches) states.
+        weights: (states,).
+        gamma: how much less an easy cell counts.
+    """
+    log_odds = F.log_softmax(logits.float(), dim=-1)
+    of_target = log_odds.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    cells = -weights[target] * (1 - of_target.exp()) ** gamma * of_target
+    return cells.sum(dim=-1).mean()
+
+
+def velocity_loss(velocity: Tensor, target: Tensor, state: Tensor) -> Tensor:
+    """Mean squared error of velocities 0..1 on the frames where notes begin: a scalar."""
+    begins = (state == ONSET) | (state == REONSET)
+    return ((velocity - target).square() * begins).sum() / begins.sum().clamp(min=1)
