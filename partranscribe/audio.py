@@ -94,8 +94,8 @@ def read_blocks(
         (samples,); the first sample of the first block is the one at `start`.
 
     Raises:
-        AudioError: the file cannot be read, holds no samples or some that are not finite, ends before `start`,
-            or is damaged or cut off before `end`.
+        AudioError: the file cannot be read, holds no samples or some that are not finite, ends before
+            `start`, or is damaged or cut off before `end`.
     """
     path = Path(path)
     if not 0 <= start < math.inf:
@@ -197,8 +197,8 @@ def _open(path: Path) -> _Source:
 class _Source:
     """An open file.
 
-    `readable` is how many seconds are there, where it is known beforehand that they are too few; `fault` is what
-    ended the chunks too early.
+    `readable` is how many seconds are there, where it is known beforehand that they are too few; `fault` is
+    what ended the chunks too early.
     """
 
     info: AudioInfo
@@ -206,7 +206,7 @@ class _Source:
     fault: Exception | None = None
 
     def chunks(self, first: int, last: int) -> Iterator[Placed]:
-        """Samples in order, without a hole, from position `first` or before it, to `last`, the end or a fault."""
+        """Samples without a hole, from `first` or before it (even < 0), to `last`, the end or a fault."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -242,10 +242,10 @@ class _LibsndfileSource(_Source):
                 position = self._file.seek(min(first, self._file.frames))
             while position < last:
                 chunk = self._file.read(min(_CHUNK, last - position), dtype="float32", always_2d=True)
+                yield position, chunk  # an empty one tells where the end is
+                position += len(chunk)
                 if not len(chunk):
                     return
-                yield position, chunk
-                position += len(chunk)
         except sf.LibsndfileError as error:
             self.fault = error
 
@@ -283,11 +283,13 @@ class _FFmpegSource(_Source):
             self._container.close()
             raise AudioError(f"{path}: holds no audio that can be decoded; name a recording")
         self._stream: AudioStream = streams[0]
-        self._zero = None if self._container.start_time is None else self._container.start_time / av.time_base
+        # Some formats begin late on a clock of their own; what lies before zero is the delay of the encoder.
+        zero = self._container.start_time
+        self._zero = None if zero is None else max(0, zero) / av.time_base
         self.info = AudioInfo(self._duration(codec.sample_rate), codec.sample_rate, codec.layout.nb_channels)
 
     def _duration(self, rate: int) -> float | None:
-        """Seconds from time zero to the end of the audio, where the container knows and FFmpeg does not guess."""
+        """Seconds from time zero to the end of the audio, where the container knows them."""
         import av
 
         kind, stream, total = self._container.format.name, self._stream, self._container.duration
@@ -296,7 +298,7 @@ class _FFmpegSource(_Source):
             return total / av.time_base if kind.startswith("matroska") and alone and total else None
         seconds = stream.duration * stream.time_base
         lead = (stream.start_time or 0) * stream.time_base
-        # A LAME header gives a lead and whole samples; a guess by the bit rate hardly ever does.
+        # A LAME header gives a lead and whole samples; FFmpeg's guess by the bit rate hardly ever does.
         if kind.startswith("mov") or (kind == "mp3" and lead and (seconds * rate).denominator == 1):
             return float(lead + seconds) - (self._zero or 0.0)
         return None
@@ -317,23 +319,26 @@ class _FFmpegSource(_Source):
     def _placed(self) -> Iterator[Placed]:
         """Frames, with silence where their time stamps leave a gap."""
         rate, position = self.info.sample_rate, 0
-        for frame in self._frames():
+        for index, frame in enumerate(self._frames()):
             if frame.sample_rate != rate:
                 fact = f"the rate changes from {rate} to {frame.sample_rate} Hz at {position / rate:.1f} s"
                 raise AudioError(f"{self._path}: {fact}; convert it to WAV")
+            late = 0.0
             if frame.time is not None and self._zero is not None:
                 late = frame.time - self._zero - position / rate
-                gap = round(late * rate) if late > _GAP_TOLERANCE or position == 0 else 0
-                while gap > 0:
-                    silence = np.zeros((min(gap, _CHUNK), 1), np.float32)
-                    yield position, silence
-                    position, gap = position + len(silence), gap - len(silence)
+            if index == 0:
+                position = min(0, round(late * rate))
+            gap = round(late * rate) if index == 0 or late > _GAP_TOLERANCE else 0
+            while gap > 0:
+                silence = np.zeros((min(gap, _CHUNK), 1), np.float32)
+                yield position, silence
+                position, gap = position + len(silence), gap - len(silence)
             samples = _to_float(frame)
             yield position, samples
             position += len(samples)
 
     def _frames(self) -> Iterator[AudioFrame]:
-        """Decoded frames up to a fault that audio follows; junk before the first or after the last is none."""
+        """Decoded frames up to a fault; junk before the first or after the last is none."""
         import av
 
         decoded, fault = False, None

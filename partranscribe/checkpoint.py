@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from .config import Config
 from .errors import CheckpointError
 from .model import Par
+from .note_io import whole_file
 
 FORMAT = "partranscribe-checkpoint"
 FORMAT_VERSION = 1
@@ -76,7 +77,7 @@ def checkpoint_path(model: str) -> Path:
         return path
     path = Path(model)
     if not path.is_file():
-        raise CheckpointError(f"{model}: no such checkpoint; give one of {', '.join(NAMES)} or a {_SUFFIX} file")
+        raise CheckpointError(f"{model}: no such checkpoint; name {' or '.join(NAMES)}, or a {_SUFFIX} file")
     return path
 
 
@@ -112,9 +113,8 @@ def save_checkpoint(
         "training": json.dumps(dict(training or {})),
     }
     tensors = {key: value.detach().contiguous().cpu() for key, value in model.state_dict().items()}
-    partial = path.with_name(path.name + ".part")
-    save_file(tensors, partial, metadata=about)
-    partial.replace(path)
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=about)
 
 
 def checkpoint_info(path: Path) -> CheckpointInfo:
@@ -127,7 +127,7 @@ def checkpoint_info(path: Path) -> CheckpointInfo:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from error
+        raise _damaged(path, error) from error
     if about.get("format") != FORMAT:
         raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of partranscribe")
     if about.get("version") != str(FORMAT_VERSION):
@@ -170,23 +170,28 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Par
             for key in file.keys():  # noqa: SIM118 - not a dict
                 tensors[key] = file.get_tensor(key)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from error
+        raise _damaged(path, error) from error
     _check(path, {key: value.shape for key, value in tensors.items()}, expected)
     model = Par(info.config.model)
-    model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in tensors.items()})
+    model.load_state_dict(tensors)  # what is stored in half precision becomes single here
     model.requires_grad_(False)
     return model.to(device).eval(), info
 
 
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or download it again")
+
+
 def _check(path: Path, found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size]) -> None:
-    for word, keys in (("lacks", expected.keys() - found.keys()), ("has unknown", found.keys() - expected.keys())):
+    lacking, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
+    for word, keys in (("lacks", lacking), ("has unknown", unknown)):
         if keys:
             first = ", ".join(sorted(keys)[:3])
             raise CheckpointError(f"{path}: {word} weights ({first}, {len(keys)} in all); export it again")
     for key, shape in expected.items():
         if found[key] != shape:
             raise CheckpointError(
-                f"{path}: {key} has shape {tuple(found[key])}, and its settings say {tuple(shape)}; export it again"
+                f"{path}: {key} is {tuple(found[key])}, and its settings say {tuple(shape)}; export it again"
             )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args
 
-
 Head = Literal["full", "compact"]
 Context = Literal["enhanced", "state", "none"]
 
@@ -70,12 +69,15 @@ class ModelConfig:
             raise ValueError(f"head {self.head!r} is none of {', '.join(get_args(Head))}")
         if self.context not in get_args(Context):
             raise ValueError(f"context {self.context!r} is none of {', '.join(get_args(Context))}")
-        if len(self.time_widths) != 6 or any(width < 1 or width % 2 == 0 for width in self.time_widths):
+        odd = [isinstance(width, int) and width > 0 and width % 2 == 1 for width in self.time_widths]
+        if len(odd) != 6 or not all(odd):
             raise ValueError(f"time_widths {self.time_widths} are not six odd numbers")
         if min(self.cnn_units, self.lstm_units, self.hidden_per_pitch, self.global_lstm_units) < 1:
             raise ValueError("every layer needs at least one unit")
         if self.n_mels < 4:
             raise ValueError(f"n_mels {self.n_mels} is too few to pool twice")
+        if self.max_duration_frames < 1:
+            raise ValueError(f"max_duration_frames {self.max_duration_frames} is not at least one frame")
 
     @property
     def margin_frames(self) -> int:
@@ -117,8 +119,10 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.front_end.n_mels != self.model.n_mels:
-            raise ValueError(f"the front end makes {self.front_end.n_mels} mel bins and the model takes "
-                             f"{self.model.n_mels}")
+            raise ValueError(
+                f"the front end makes {self.front_end.n_mels} mel bins and the model takes "
+                f"{self.model.n_mels}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -131,6 +135,8 @@ class Config:
         Raises:
             ValueError: a section or a setting is unknown or of the wrong type.
         """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{values!r} is not a table of settings")
         unknown = set(values) - {"front_end", "model", "decode"}
         if unknown:
             raise ValueError(f"unknown section {', '.join(sorted(unknown))}")
@@ -147,6 +153,8 @@ def settings_from_dict(kind: type[_Settings], values: Mapping[str, Any]) -> _Set
     Raises:
         ValueError: a setting is unknown, or its value has the wrong type.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{values!r} is not a table of settings")
     known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for name, value in values.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,7 +40,8 @@ class DecoderState:
 def initial_state(model: Par) -> DecoderState:
     """Before the first frame: nothing sounds."""
     zeros = next(model.parameters()).new_zeros(1, 1, PITCHES)
-    return DecoderState(model.initial_state(), LastFrame(torch.full_like(zeros, OFF, dtype=torch.long), zeros, zeros))
+    silence = LastFrame(torch.full_like(zeros, OFF, dtype=torch.long), zeros, zeros)
+    return DecoderState(model.initial_state(), silence)
 
 
 def advance(last: LastFrame, state: Tensor, velocity: Tensor, max_duration: int) -> LastFrame:
@@ -57,7 +60,9 @@ def advance(last: LastFrame, state: Tensor, velocity: Tensor, max_duration: int)
     continues = (state == SUSTAIN) & (last.duration > 0)
     longer = torch.clamp(last.duration + 1 / max_duration, max=1.0)
     duration = torch.where(begins, 1 / max_duration, torch.where(continues, longer, 0.0))
-    return LastFrame(state, duration, torch.where(begins, velocity, torch.where(continues, last.velocity, 0.0)))
+    return LastFrame(
+        state, duration, torch.where(begins, velocity, torch.where(continues, last.velocity, 0.0))
+    )
 
 
 @torch.inference_mode()
@@ -80,16 +85,18 @@ def decode(
     bias[OFF] = bias[OFFSET] = settings.offset_bias
     lstm, last = state.lstm, state.last
     states, velocities, logits = [], [], []
-    for frame in range(features.note.shape[1]):
-        here = slice(frame, frame + 1)
-        prediction, lstm = model.step(Features(features.note[:, here], features.velocity[:, here]), last, lstm)
-        biased = prediction.states + bias
-        best = biased.argmax(dim=-1)
-        velocity = prediction.velocity.clamp(0.0, 1.0)
-        last = advance(last, best, velocity, model.config.max_duration_frames)
-        states.append(best)
-        velocities.append(velocity)
-        logits.append(biased)
+    with _one_thread():
+        for frame in range(features.note.shape[1]):
+            here = slice(frame, frame + 1)
+            of_frame = Features(features.note[:, here], features.velocity[:, here])
+            prediction, lstm = model.step(of_frame, last, lstm)
+            biased = prediction.states + bias
+            best = biased.argmax(dim=-1)
+            velocity = prediction.velocity.clamp(0.0, 1.0)
+            last = advance(last, best, velocity, model.config.max_duration_frames)
+            states.append(best)
+            velocities.append(velocity)
+            logits.append(biased)
     probabilities = torch.cat(logits, dim=1)[0].softmax(dim=-1)
     confidence = probabilities[..., ONSET] + probabilities[..., REONSET]
     frames = Frames(
@@ -98,6 +105,17 @@ def decode(
         confidence.cpu().numpy(),
     )
     return frames, DecoderState(lstm, last)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A frame is too small to share: several threads take longer, and their number could change its bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _OpenNote(NamedTuple):

@@ -23,7 +23,7 @@ def mel_filters(config: FrontEndConfig) -> NDArray[np.float32]:
     import librosa
 
     with warnings.catch_warnings():
-        # 700 mel bins are narrower than the FFT's at the bottom, so a few of them stay empty, as in the paper.
+        # At the bottom, 700 mel bins are narrower than those of the FFT: a few stay empty, as in the paper.
         warnings.filterwarnings("ignore", message="Empty filters detected")
         filters: NDArray[np.float32] = librosa.filters.mel(
             sr=config.sample_rate,
@@ -83,7 +83,8 @@ class LogMel(nn.Module):
         """
         frames = audio.unfold(-1, self.config.n_fft, self.config.hop_length)
         power = torch.view_as_real(torch.fft.rfft(frames * self.window)).square().sum(-1)
-        return (torch.log(torch.clamp(power @ self.filters, min=self.config.power_floor)) + _LOG_SHIFT) / _LOG_SCALE
+        mel = torch.clamp(power @ self.filters, min=self.config.power_floor)
+        return (torch.log(mel) + _LOG_SHIFT) / _LOG_SCALE
 
 
 class LogMelStream:
@@ -139,11 +140,10 @@ class LogMelStream:
             raise ValueError(f"{self.samples} samples, and {half + 1} are needed for one spectrum")
         self._gather()
         padded = np.concatenate((self._buffer, self._buffer[-2 : -half - 2 : -1]))
-        groups = []
         step = self._group * config.hop_length
-        for start in range(0, len(padded) - config.n_fft + 1, step):
-            groups.append(self._frames(padded[start : start + step + config.n_fft - config.hop_length]))
-        return groups
+        span = step + config.n_fft - config.hop_length
+        starts = range(0, len(padded) - config.n_fft + 1, step)
+        return [self._frames(padded[start : start + span]) for start in starts]
 
     def _gather(self) -> None:
         parts = self._waiting if self._buffer is None else [self._buffer, *self._waiting]

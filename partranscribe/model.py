@@ -140,7 +140,7 @@ class FullHead(nn.Module):
         """Apply the head."""
         x = x.flatten(1, 2).transpose(1, 2)
         x = self.split(F.relu(self.dropout(self.collect(x))))
-        return F.relu(self.norm(x.unflatten(-1, (PITCHES, self.hidden))))
+        return F.relu(self.norm(x.view(*x.shape[:2], PITCHES, self.hidden)))
 
 
 class PitchLinear(nn.Module):
@@ -161,7 +161,7 @@ class PitchLinear(nn.Module):
 
 
 class CompactHead(nn.Module):
-    """PAR_compact's head (section III-D): (batch, channels, bins, frames) -> (batch, frames, pitches, hidden)."""
+    """PAR_compact's head, section III-D; shapes as `FullHead`."""
 
     def __init__(self, channels: int, bins: int, hidden: int) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class CompactHead(nn.Module):
         x = self.squeeze(x).squeeze(1).transpose(1, 2).flatten(0, 1)  # (batch * frames, bins)
         x = F.relu(self.dropout(self.split_norm(self.split(x))))
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            by_pitch = x.unflatten(-1, (PITCHES, self.hidden)).transpose(0, 1)
+            by_pitch = x.view(-1, PITCHES, self.hidden).transpose(0, 1)
             x = F.relu(norm(layer(by_pitch).transpose(0, 1).flatten(1)))
         return x.view(batch, frames, PITCHES, self.hidden)
 
@@ -195,9 +195,10 @@ class AcousticModule(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        units, bins, widths = config.cnn_units, config.n_mels, config.time_widths
+        units, bins = config.cnn_units, config.n_mels
+        widths, film = config.time_widths, config.film
         self.blocks = nn.ModuleList(
-            ConvFilmBlock(inputs, units, bins >> level, (widths[2 * level], widths[2 * level + 1]), config.film)
+            ConvFilmBlock(inputs, units, bins >> level, (widths[2 * level], widths[2 * level + 1]), film)
             for level, inputs in enumerate((1, units, units))
         )
         self.dropout = nn.Dropout(_DROPOUT)
@@ -223,9 +224,7 @@ class ContextEncoder(nn.Module):
         self.size = _CONTEXT_EMBEDDING if self.enhanced else _STATE_EMBEDDING
         if self.enhanced:
             hidden = config.hidden_per_pitch
-            self.layers = nn.Sequential(
-                nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
-            )
+            self.layers = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
             self.join = nn.Linear(hidden + _STATE_EMBEDDING, _CONTEXT_EMBEDDING)
 
     def forward(self, last: LastFrame) -> Tensor:

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from partranscribe.errors import NoteFileError, OutputError
-from partranscribe.notes import Note, in_order
+from .errors import NoteFileError, OutputError
+from .notes import Note, in_order
 
 # The format that an ending stands for; where several files share a stem, the first listed counts.
 SUFFIXES = {".mid": "midi", ".midi": "midi", ".csv": "csv", ".json": "json", ".tsv": "tsv", ".txt": "tsv"}
@@ -90,6 +90,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         if target.exists() and not target.is_file():
             raise OutputError(f"{path}: is there and is not a file; name a file to write to")
         target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()  # what cannot be written fails now, not after the work
         yield temporary
         temporary.replace(target)
     except OSError as error:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from partranscribe.errors import NoteFileError
-from partranscribe.note_io import SUFFIXES, format_of
-from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, Note
+from .errors import NoteFileError
+from .note_io import SUFFIXES, format_of
+from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
 
 HELD_TOO_LONG = 3.0  # seconds, section V-A
 LENGTH_EDGES = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, math.inf)  # seconds, for Figure 6

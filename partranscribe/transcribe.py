@@ -57,7 +57,7 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         there = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= there:
-            raise DeviceError(f"{name}: this machine has {there or 'no'} usable CUDA devices; use --device cpu")
+            raise DeviceError(f"{name}: {there or 'no'} usable CUDA devices here; use --device cpu")
     return device
 
 
@@ -94,7 +94,8 @@ class FeatureStream:
 
     def _features(self, count: int, end: int) -> Features:
         assert self._mel is not None
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
             whole = self._model.features(self._mel[:end].unsqueeze(0))
             inside = slice(self._before, self._before + count)
             return Features(whole.note[:, inside], whole.velocity[:, inside])
@@ -206,8 +207,8 @@ class Transcriber:
         if mels.samples <= self._log_mel.half_window:
             rate = self.info.config.front_end.sample_rate
             raise _TooShortError(
-                f"{mels.samples / rate:.4f} s of audio, and {(self._log_mel.half_window + 1) / rate:.3f} s are "
-                "needed for one spectrum"
+                f"{mels.samples / rate:.4f} s of audio, and one spectrum needs "
+                f"{(self._log_mel.half_window + 1) / rate:.3f} s"
             )
         for mel in mels.finish():
             yield from stream.push(mel)

@@ -77,7 +77,7 @@ class Augmenter:
         spectrum_size = 1 << int(np.ceil(np.log2(lead + samples + self.sample_rate)))
         spectrum = np.fft.rfft(audio, spectrum_size)
         if len(self.rooms) and rng.random() >= self.dry_share:
-            room = self.rooms[rng.integers(len(self.rooms))][: self.sample_rate * 2]
+            room = self.rooms[int(rng.integers(len(self.rooms)))][: self.sample_rate * 2]
             wet = rng.uniform(0.1, 1.0)
             response = wet * room
             response[0] += 1 - wet
@@ -136,8 +136,8 @@ class ContextNoise:
         """Notes with some dropped, moved by one or two frames, ended early, and some invented."""
         noisy = notes[rng.random(len(notes)) >= self.dropped]
         count = len(noisy)
-        moves = rng.integers(1, 3, count) * rng.choice((-1, 1), count) * (rng.random(count) < self.moved) / fps
-        noisy[:, 0] += moves
+        moves = rng.integers(1, 3, count) * rng.choice((-1, 1), count) / fps
+        noisy[:, 0] += moves * (rng.random(count) < self.moved)
         early = rng.random(count) < self.shortened
         length = noisy[:, 1] - noisy[:, 0]
         noisy[:, 1] = np.where(early, noisy[:, 0] + length * rng.random(count), noisy[:, 1])

@@ -18,7 +18,7 @@ from ..config import FrontEndConfig
 from ..note_io import read_notes
 from ..notes import Note
 from .augment import Augmenter, ContextNoise
-from .labels import ContextLabels, NoteArray, context_labels, frame_labels
+from .labels import NoteArray, context_labels, frame_labels
 
 _NOTE_SUFFIXES = (".tsv", ".mid", ".midi", ".csv")
 _AUDIO_SUFFIXES = (".opus", ".flac", ".wav", ".mp3", ".ogg")
@@ -67,7 +67,8 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
     """
     recordings = []
     for source in sorted(path for path in folder.rglob("*") if path.suffix in _AUDIO_SUFFIXES):
-        labels = next((source.with_suffix(end) for end in _NOTE_SUFFIXES if source.with_suffix(end).exists()), None)
+        beside = (source.with_suffix(ending) for ending in _NOTE_SUFFIXES)
+        labels = next((path for path in beside if path.exists()), None)
         if labels is None:
             continue
         stored = cache / folder.name / source.relative_to(folder).with_suffix(".npy")
@@ -140,16 +141,15 @@ class Crops(Dataset[Crop]):
     def _label(self, audio: NDArray[np.float32], notes: NoteArray, rng: np.random.Generator) -> Crop:
         fps, before = self._front_end.frames_per_second, self._max_duration + 3
         labels = frame_labels(notes, 0, self._frames, fps)
-        noisy = frame_labels(self._noise.notes(notes, self._frames / fps, fps, rng), -before, self._frames + before, fps)
-        noisy = self._noise.cells(noisy, rng)
-        context = ContextLabels(*(part[before:] for part in context_labels(noisy, self._max_duration)))
-        if self._noise.blanks(rng):
-            context = ContextLabels(*(np.zeros_like(part) for part in context))
+        wrong = self._noise.notes(notes, self._frames / fps, fps, rng)
+        wrong_labels = frame_labels(wrong, -before, self._frames + before, fps)
+        context = context_labels(self._noise.cells(wrong_labels, rng), self._max_duration)
+        kept = 0 if self._noise.blanks(rng) else 1
         return Crop(
             torch.from_numpy(audio),
             torch.from_numpy(labels.state),
             torch.from_numpy(labels.velocity),
-            *(torch.from_numpy(np.ascontiguousarray(part)) for part in context),
+            *(torch.from_numpy(part[before:] * part.dtype.type(kept)) for part in context),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from ..model import OFF, OFFSET, ONSET, REONSET, SUSTAIN
 from ..notes import LOWEST_PITCH, PITCHES
 
 ONSET_COLUMN, OFFSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN = range(4)
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 NoteArray = NDArray[np.float64]
 """(notes, 4): onset and offset in seconds, MIDI pitch, MIDI velocity; in the order of onsets."""
@@ -88,11 +90,12 @@ def context_labels(labels: FrameLabels, max_duration: int) -> ContextLabels:
     duration = np.where(is_open, np.minimum(frame - last_begin + 1, max_duration) / max_duration, 0)
     carried = np.where(is_open, np.take_along_axis(velocity, np.maximum(last_begin, 0), axis=0), 0)
     return ContextLabels(
-        _delayed(state, OFF), _delayed(duration.astype(np.float32), 0), _delayed(carried.astype(np.float32), 0)
+        state=_delayed(state),
+        duration=_delayed(duration.astype(np.float32)),
+        velocity=_delayed(carried.astype(np.float32)),
     )
 
 
-def _delayed(frames: NDArray[np.generic], first: float) -> NDArray[np.generic]:
-    delayed = np.roll(frames, 1, axis=0)
-    delayed[:1] = first
-    return delayed
+def _delayed(frames: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """One frame later; the first frame is zero, which is also the state off."""
+    return np.concatenate((np.zeros_like(frames[:1]), frames[:-1]))

@@ -35,7 +35,8 @@ class TrainConfig:
         minutes: if above zero, the run's length in minutes of computation; `updates` is then ignored.
         batch: crops an update.
         crop_frames: length of a crop.
-        learning_rate: highest; reached after `warmup` updates, held for `hold` of the run, then linear to zero.
+        learning_rate: highest; reached after `warmup` updates, held for `hold` of the run, then falling
+            linearly to zero.
         onset_weight, note_weight: of onset and re-onset, and of sustain and offset, in the focal loss.
         acoustic_weight: of the same loss on a linear head without context, beside the recurrent one.
         dropout: share of the activations dropped (0.25 in the paper; less for short runs).
@@ -107,7 +108,10 @@ class Trainer:
         self.progress = Progress()
         self._prepare_phase()
         self.optimizer = torch.optim.AdamW(
-            self._trained_parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, eps=1e-8
+            self._trained_parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            eps=1e-8,
         )
 
     def _prepare_phase(self) -> None:
@@ -203,9 +207,7 @@ class Trainer:
             if now - logged > 30:
                 entry = {"update": self.progress.update, "seconds": round(self.progress.seconds, 1)}
                 entry |= {name: round(total / count, 5) for name, total in sums.items()}
-                entry["audio_per_second"] = round(
-                    count * self._audio_per_update / (now - logged), 2
-                )
+                entry["audio_per_second"] = round(count * self._audio_per_update / (now - logged), 2)
                 self.progress.history.append(entry)
                 if report is not None:
                     report(entry)
@@ -248,13 +250,12 @@ class Trainer:
         with torch.no_grad():
             mel = self.log_mel.padded(crop.audio)
         last = LastFrame(crop.context_state.long(), crop.context_duration, crop.context_velocity)
-        losses = self._note_losses(crop, mel, last) if self.settings.phase == "note" else self._velocity_losses(
-            crop, mel, last
-        )
+        compute = self._note_losses if self.settings.phase == "note" else self._velocity_losses
+        losses = compute(crop, mel, last)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._trained_parameters(), self.settings.gradient_norm)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in losses.items()}

@@ -1,0 +1,244 @@
+"""The command line. It only reads arguments and shows results; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from . import __version__
+
+if TYPE_CHECKING:  # heavy modules are loaded by the commands that need them
+    from .score import Score
+    from .transcribe import Transcriber
+
+FORMATS = ("midi", "csv", "json", "tsv")
+DEFAULT_COMMAND = "transcribe"
+PATH = click.Path(path_type=Path)
+
+
+class _Program(click.Group):
+    """A group whose first command is implied: `partranscribe song.wav` transcribes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] in ("-h", "--help"):
+            args = [DEFAULT_COMMAND, "--help"]
+        elif args[0] not in self.commands and args[0] != "--version":
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+
+class _Transcribe(click.Command):
+    """The implied command; its help stands for the whole program."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        program = ctx.find_root().info_name or "partranscribe"
+        formatter.write_usage(program, "[OPTIONS] SOURCE...")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        parent = ctx.parent.command if ctx.parent is not None else None
+        if not isinstance(parent, click.Group):
+            return
+        others = [command for name, command in parent.commands.items() if name != DEFAULT_COMMAND]
+        with formatter.section("Other commands"):
+            formatter.write_dl([(command.name or "", command.get_short_help_str(80)) for command in others])
+
+
+def _formats(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = [name.strip().lower() for name in (value or "").split(",") if name.strip()]
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)} is unknown; known are {', '.join(FORMATS)}")
+    return tuple(dict.fromkeys(names))
+
+
+def _model_options(function: Any) -> Any:
+    for option in (
+        click.option("--device", default="auto", metavar="DEVICE", show_default=True,
+                     help="auto, cpu, cuda or cuda:N; auto takes CUDA if there is one."),
+        click.option("--model", default="par_compact", metavar="NAME|PATH", show_default=True,
+                     help="A model named by `partranscribe models`, or a checkpoint file."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+_pedal_option = click.option(
+    "--pedal-threshold", type=click.IntRange(0, 128), default=64, show_default=True,
+    help="Notes of MIDI references last while the sustain pedal (CC64) is at least this (128: never).",
+)  # fmt: skip
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="partranscribe")
+def main() -> None:
+    """Transcribe piano recordings."""
+    warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
+
+
+@main.command(DEFAULT_COMMAND, cls=_Transcribe, no_args_is_help=True)
+@click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    help="A file (its ending is the format) or a folder; by default beside each recording.",
+)
+@click.option(
+    "-f",
+    "--format",
+    "formats",
+    callback=_formats,
+    metavar="LIST",
+    help="midi, csv, json, tsv, or several with commas; midi by default.",
+)
+@_model_options
+@click.option(
+    "--start",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Begin there; times still count from the start of the file.",
+)
+@click.option("--end", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop there.")
+@click.option("--reference", type=PATH, help="A note list, or a folder of them, to score the result with.")
+@_pedal_option
+@click.option("--overwrite", is_flag=True, help="Make outputs anew that are already in an output folder.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+def transcribe_command(
+    sources: tuple[Path, ...],
+    output: Path | None,
+    formats: tuple[str, ...],
+    model: str,
+    device: str,
+    start: float,
+    end: float | None,
+    reference: Path | None,
+    pedal_threshold: int,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Turn piano recordings into MIDI and note lists.
+
+    A SOURCE is a recording in any common format, or a folder, which stands for every recording in it.
+    Recordings in a folder whose outputs are already there are left alone, so a stopped run can be
+    repeated. The exit status is 0 if everything was done, 1 if something failed, 2 for wrong usage.
+
+    \b
+      partranscribe song.wav -o song.mid
+      partranscribe recordings/ -o transcriptions/ --format midi,csv
+      partranscribe song.flac -o song.mid --reference truth.mid
+    """
+    if end is not None and end <= start:
+        raise click.UsageError(f"--end {end:g} is not after --start {start:g}")
+    from . import batch, show
+    from .errors import PartranscribeError
+
+    try:
+        jobs = batch.plan(sources, output, formats, reference=reference, overwrite=overwrite)
+    except batch.UsageError as error:
+        raise click.UsageError(str(error)) from None
+    try:
+        with show.watcher(quiet=quiet, total=len(jobs)) as watcher:
+            outcomes = batch.run(
+                jobs,
+                lambda: _transcriber(model, device),
+                watcher,
+                start=start,
+                end=end,
+                pedal_threshold=pedal_threshold,
+            )
+    except PartranscribeError as error:
+        _fail(error)
+    scored = {outcome.job.name: outcome.score for outcome in outcomes if outcome.score is not None}
+    if scored and not quiet:
+        show.print_scores(scored, pedal_threshold)
+    sys.exit(1 if any(outcome.error for outcome in outcomes) else 0)
+
+
+@main.command("evaluate")
+@click.argument("estimate", type=PATH)
+@click.argument("reference", type=PATH)
+@_pedal_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print one CSV row a piece.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def evaluate_command(
+    estimate: Path, reference: Path, pedal_threshold: int, as_csv: bool, as_json: bool
+) -> None:
+    """Score note lists against references: two files, or two folders paired by name.
+
+    MIDI, CSV, JSON and MAPS-style TSV are read. Onsets count within 50 ms, offsets within 50 ms or 20 %
+    of the duration, velocities within 10 %, by mir_eval; pieces are averaged with equal weight.
+    """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json cannot both be printed")
+    from . import show
+    from .errors import PartranscribeError
+    from .score import pair_files
+
+    failed = False
+    if estimate.is_dir() != reference.is_dir():
+        raise click.UsageError("ESTIMATE and REFERENCE must be two files or two folders")
+    pairs = [(estimate.name, estimate, reference)]
+    if estimate.is_dir():
+        pairing = pair_files(estimate, reference)
+        pairs = [(pair.name, pair.estimate, pair.reference) for pair in pairing.pairs]
+        for path in (*pairing.only_estimate, *pairing.only_reference):
+            click.echo(f"{path}: has no partner of the same name in the other folder", err=True)
+            failed = True
+        if not pairs:
+            click.echo(f"{estimate}: no note list with a partner of the same name in {reference}", err=True)
+    scores: dict[str, Score] = {}
+    for name, estimated, wanted in pairs:
+        try:
+            scores[name] = _score_files(estimated, wanted, pedal_threshold)
+        except PartranscribeError as error:
+            click.echo(str(error), err=True)
+            failed = True
+    if scores:
+        if as_csv:
+            show.print_scores_as_csv(scores, pedal_threshold)
+        elif as_json:
+            show.print_scores_as_json(scores, pedal_threshold)
+        else:
+            show.print_scores(scores, pedal_threshold)
+    sys.exit(1 if failed or not scores else 0)
+
+
+@main.command("models")
+def models_command() -> None:
+    """List the models: size, look-ahead, measured scores, hash."""
+    from . import show
+    from .checkpoint import DEFAULT_NAME, NAMES, checkpoint_info, checkpoint_path, released
+    from .errors import PartranscribeError
+
+    try:
+        there = {name: checkpoint_info(checkpoint_path(name)) for name in released()}
+    except PartranscribeError as error:
+        _fail(error)
+    show.print_models({name: there.get(name) for name in NAMES}, DEFAULT_NAME)
+
+
+def _transcriber(model: str, device: str) -> Transcriber:
+    from .transcribe import Transcriber
+
+    return Transcriber(model, device)
+
+
+def _fail(error: Exception) -> NoReturn:
+    click.echo(f"error: {error}", err=True)
+    sys.exit(1)
+
+
+def _score_files(estimate: Path, reference: Path, pedal_threshold: int) -> Score:
+    from .errors import NoteFileError
+    from .note_io import read_notes
+    from .score import score
+
+    wanted = read_notes(reference, pedal_threshold=pedal_threshold)
+    if not wanted:
+        raise NoteFileError(f"{reference}: the reference has no notes; is it the right file?")
+    return score(read_notes(estimate, pedal_threshold=pedal_threshold), wanted)

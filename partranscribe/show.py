@@ -1,0 +1,239 @@
+"""What people see: progress, a line for each recording, and tables of scores and models."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .batch import Job, Outcome, Watcher
+from .score import Measure, Score, average
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .checkpoint import CheckpointInfo
+
+_WIDE = 160
+_MEASURES = ("note", "note_offset", "note_offset_velocity")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on standard output or error; a table in a file or a pipe is not folded."""
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal:
+        made.width = _WIDE
+    return made
+
+
+def print_scores(scores: Mapping[str, Score], pedal_threshold: int) -> None:
+    """Scores as a table: of one piece in full, of several a row each and their mean."""
+    if len(scores) == 1:
+        table = _table_of_one(next(iter(scores.values())))
+    else:
+        mean = average(list(scores.values()))
+        table = _table_of_many([*scores.items(), (f"mean of {len(scores)}", mean)])
+    out = console()
+    out.print(table)
+    out.print(_convention(pedal_threshold), style="dim")
+
+
+def print_scores_as_csv(scores: Mapping[str, Score], pedal_threshold: int) -> None:
+    """Scores 0..1 as comma-separated values, a row for each piece."""
+    text = io.StringIO(newline="")
+    rows = [
+        {"piece": name, "pedal_threshold": pedal_threshold, **score.to_dict()}
+        for name, score in scores.items()
+    ]
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    click.echo(text.getvalue(), nl=False)
+
+
+def print_scores_as_json(scores: Mapping[str, Score], pedal_threshold: int) -> None:
+    """Scores 0..1 as one JSON object, with their mean over pieces."""
+    document = {
+        "pedal_threshold": pedal_threshold,
+        "pieces": {name: score.to_dict() for name, score in scores.items()},
+        "mean": average(list(scores.values())).to_dict(),
+    }
+    click.echo(json.dumps(document, indent=1))
+
+
+def print_models(models: Mapping[str, CheckpointInfo | None], default: str) -> None:
+    """A row for each model; one without weights says so.
+
+    Args:
+        models: what each checkpoint says of itself, by name; None where there is none yet.
+        default: name of the model that is used when none is asked for.
+    """
+    table = Table(box=None, pad_edge=False)
+    for column in ("model", "parameters", "look-ahead", "note F1", "+ offset", "+ velocity", "SHA-256"):
+        table.add_column(column, justify="left" if column in ("model", "SHA-256") else "right")
+    test_sets = []
+    for name, info in models.items():
+        if info is None:
+            table.add_row(name, *("–",) * 5, "no trained weights yet")
+            continue
+        measured = [info.scores.get(f"{measure}_f1") for measure in _MEASURES]
+        test_sets.append(f"{name} on {info.scores.get('test_set', 'nothing yet')}")
+        table.add_row(
+            f"{name} (default)" if name == default else name,
+            f"{info.parameters / 1e6:.2f} M",
+            f"{1000 * info.look_ahead:.0f} ms",
+            *(_percent(value) for value in measured),
+            info.sha256[:16],
+        )
+    out = console()
+    out.print(table)
+    if test_sets:
+        out.print(f"Scores in %, measured: {'; '.join(test_sets)}.", style="dim")
+
+
+def summary(outcome: Outcome) -> str:
+    """One line on what became of a recording."""
+    job = outcome.job
+    written = ", ".join(str(path) for path in job.outputs.values())
+    if job.kept:
+        return f"{job.name}: already there, kept: {written} (--overwrite makes it anew)"
+    speed = outcome.duration / outcome.seconds if outcome.seconds else 0.0
+    count = "1 note" if outcome.notes == 1 else f"{outcome.notes} notes"
+    return f"{job.name}: {count} in {_clock(outcome.duration)} → {written} ({speed:.1f}× real time)"
+
+
+class QuietWatcher(Watcher):
+    """Says nothing but errors, on standard error."""
+
+    def __enter__(self) -> QuietWatcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            click.echo(f"error: {outcome.error}", err=True)
+
+
+class LineWatcher(QuietWatcher):
+    """One line for each recording: for pipes and log files."""
+
+    def finished(self, outcome: Outcome) -> None:
+        if outcome.job.kept or outcome.duration:
+            click.echo(summary(outcome))
+        super().finished(outcome)
+
+
+class BarWatcher(LineWatcher):
+    """A progress bar with the time left, below the lines of the recordings that are done.
+
+    Args:
+        total: how many recordings there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console(stderr=True), transient=True)
+        self._task = self._progress.add_task("", total=None)
+        self._total, self._count = total, 0
+
+    def __enter__(self) -> BarWatcher:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def started(self, job: Job, duration: float | None) -> None:
+        self._count += 1
+        place = f"{self._count} of {self._total}  " if self._total > 1 else ""
+        self._progress.reset(self._task, total=duration, description=f"{place}{job.name}")
+
+    def advanced(self, seconds: float) -> None:
+        self._progress.update(self._task, completed=seconds)
+
+
+def watcher(*, quiet: bool, total: int) -> QuietWatcher:
+    """What fits the terminal, the pipe or the wish for silence; a context manager."""
+    if quiet:
+        return QuietWatcher()
+    return BarWatcher(total) if sys.stderr.isatty() else LineWatcher()
+
+
+def _convention(pedal_threshold: int) -> str:
+    held = f"last while the sustain pedal (CC64) is at {pedal_threshold} or more"
+    if pedal_threshold > 127:
+        held = "end where the keys are released, whatever the pedal does"
+    return f"In %, by mir_eval at ±50 ms. Notes read from MIDI {held}; other formats are taken as they are."
+
+
+def _percent(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _measure(measure: Measure) -> str:
+    return " ".join(_percent(value, 1) for value in (measure.precision, measure.recall, measure.f1))
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{1000 * seconds:+.1f} ms"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _table_of_one(score: Score) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "precision", "recall", "F1"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, measure in (
+        ("note", score.note),
+        ("note + offset", score.note_offset),
+        ("note + offset + velocity", score.note_offset_velocity),
+    ):
+        table.add_row(name, *(_percent(value) for value in (measure.precision, measure.recall, measure.f1)))
+    table.add_section()
+    table.add_row("note duration accuracy", _percent(score.duration_accuracy))
+    table.add_row("held over 3 s too long", _percent(score.held_too_long))
+    table.add_row("median onset error", _milliseconds(score.median_onset_error))
+    table.add_row("notes estimated", str(score.estimated_notes))
+    table.add_row("notes in the reference", str(score.reference_notes))
+    return table
+
+
+def _table_of_many(rows: Sequence[tuple[str, Score]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("piece", overflow="fold")
+    measures = ("note\nP    R    F1", "+ offset\nP    R    F1", "+ velocity\nP    R    F1")
+    for column in (*measures, "duration\naccuracy", "onset\nerror", "notes"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for index, (name, score) in enumerate(rows):
+        table.add_row(
+            name,
+            *(_measure(part) for part in (score.note, score.note_offset, score.note_offset_velocity)),
+            _percent(score.duration_accuracy, 1),
+            _milliseconds(score.median_onset_error),
+            str(score.reference_notes),
+            style="bold" if index == len(rows) - 1 else None,
+        )
+    return table

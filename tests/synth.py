@@ -1,0 +1,121 @@
+"""What the tests listen to: piano-like notes, clicks, and files in every format that is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile as sf
+from av.container import OutputContainer
+from numpy.typing import NDArray
+
+from partranscribe.notes import Note
+
+Samples = NDArray[np.float32]
+
+_LIBSNDFILE = {
+    ".wav": ("WAV", "PCM_16"),
+    ".w64": ("W64", "PCM_16"),
+    ".rf64": ("RF64", "PCM_16"),
+    ".aiff": ("AIFF", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+_FFMPEG = {".m4a": "aac", ".aac": "aac", ".mp4": "aac", ".mov": "aac", ".mkv": "aac", ".webm": "libopus"}
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
+
+
+def tone(pitch: int, seconds: float, sample_rate: int, velocity: int = 80) -> Samples:
+    """A decaying note with harmonics, a 2 ms attack and a 20 ms release: (samples,), at most 0.5 loud."""
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    frequency = 440.0 * 2 ** ((pitch - 69) / 12)
+    harmonics = [n for n in range(1, 9) if n * frequency < 0.45 * sample_rate]
+    waves = [
+        np.sin(2 * np.pi * n * frequency * time) * np.exp(-(1 + 0.5 * n) * time) / n**2 for n in harmonics
+    ]
+    envelope = np.minimum(1, np.minimum(time / 0.002, (seconds - time) / 0.02))
+    return np.asarray(velocity / 127 / 3.2 * envelope * np.sum(waves, axis=0), np.float32)
+
+
+def melody(notes: Iterable[Note], sample_rate: int, tail: float = 0.5) -> Samples:
+    """The notes played together, with `tail` seconds of silence after the last: (samples,)."""
+    notes = list(notes)
+    audio = np.zeros(round((max(note.offset for note in notes) + tail) * sample_rate), np.float32)
+    for note in notes:
+        first = round(note.onset * sample_rate)
+        sound = tone(note.pitch, note.duration, sample_rate, note.velocity)
+        audio[first : first + len(sound)] += sound
+    return audio
+
+
+def click(at: float, seconds: float, sample_rate: int, channels: int = 1) -> Samples:
+    """Silence with a short burst at `at` seconds: (samples, channels)."""
+    audio = np.zeros((round(seconds * sample_rate), channels), np.float32)
+    first, length = round(at * sample_rate), sample_rate // 100
+    time = np.arange(length) / sample_rate
+    audio[first : first + length] = (0.8 * np.exp(-500 * time) * np.cos(2 * np.pi * 1500 * time))[:, None]
+    return audio
+
+
+def write_audio(path: Path, audio: NDArray[np.floating], rate: int, subtype: str | None = None) -> Path:
+    """Write (samples,) or (samples, channels) in the format that the ending of `path` names."""
+    if path.suffix in _LIBSNDFILE:
+        kind, usual = _LIBSNDFILE[path.suffix]
+        sf.write(path, audio, rate, format=kind, subtype=subtype or usual)
+        return path
+    return write_with_ffmpeg(path, audio, rate, _FFMPEG[path.suffix])
+
+
+def write_with_ffmpeg(
+    path: Path,
+    audio: NDArray[np.floating],
+    rate: int,
+    codec: str,
+    *,
+    start: float = 0.0,
+    video: bool = False,
+    options: Mapping[str, str] | None = None,
+    codec_options: Mapping[str, str] | None = None,
+) -> Path:
+    """Write (samples,) or (samples, channels), `start` seconds into the file, beside a video or alone."""
+    planes = np.ascontiguousarray(audio[:, None] if audio.ndim == 1 else audio, np.float32).T
+    layout = _LAYOUTS[len(planes)]
+    with av.open(str(path), "w", options=dict(options or {})) as container:
+        pictures = add_video(container) if video else None
+        stream = container.add_stream(codec, rate=rate, options=dict(codec_options or {}))
+        assert isinstance(stream, av.AudioStream)
+        context = stream.codec_context
+        context.layout = layout
+        context.open()
+        container.start_encoding()
+        if pictures:
+            encode_video(container, pictures, round(start + len(audio) / rate))
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, round(start * rate), Fraction(1, rate)
+        resampler = av.AudioResampler(context.format, context.layout, rate, context.frame_size or None)
+        for part in (*resampler.resample(frame), *resampler.resample(None)):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return path
+
+
+def add_video(container: OutputContainer) -> av.VideoStream:
+    """Prepare an open file for black pictures, 25 in a second."""
+    stream = container.add_stream("mpeg4", rate=25)
+    assert isinstance(stream, av.VideoStream)
+    stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+    return stream
+
+
+def encode_video(container: OutputContainer, stream: av.VideoStream, seconds: int) -> None:
+    """Write the black pictures."""
+    for index in range(25 * seconds):
+        picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))
+        picture.pts, picture.time_base = index, Fraction(1, 25)
+        container.mux(stream.encode(picture))
+    container.mux(stream.encode(None))
