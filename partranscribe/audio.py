@@ -214,7 +214,7 @@ class _Source:
 
 
 class _SequentialFile(sf.SoundFile):  # type: ignore[misc]
-    """Without the seek that soundfile adds after each read, which spoils what Opus and MP3 decode next."""
+    """Without the seek that soundfile adds after each read, which spoils what Opus decodes next."""
 
     def seekable(self) -> bool:
         return False
@@ -241,7 +241,7 @@ class _LibsndfileSource(_Source):
             if self._file.format != "FLAC" and self._file.subtype.startswith(("PCM", "FLOAT", "DOUBLE")):
                 position = self._file.seek(min(first, self._file.frames))
             while position < last:
-                chunk = self._file.read(min(_CHUNK, last - position), dtype="float32", always_2d=True)
+                chunk = self._file.read(_CHUNK, dtype="float32", always_2d=True)
                 yield position, chunk  # an empty one tells where the end is
                 position += len(chunk)
                 if not len(chunk):

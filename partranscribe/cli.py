@@ -222,6 +222,61 @@ def models_command() -> None:
     show.print_models({name: there.get(name) for name in NAMES}, DEFAULT_NAME)
 
 
+@main.command("train")
+@click.argument("recipe", type=PATH)
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    type=PATH,
+    help="A folder of recordings with a note list of the same name beside each; may be repeated.",
+)
+@click.option(
+    "--run",
+    "run_folder",
+    required=True,
+    type=PATH,
+    help="Folder of the run; a run that was stopped goes on from there.",
+)
+@click.option("--rooms", type=PATH, help="CSV of room responses (start, length), beside a .flac of its name.")
+@click.option("--hold-out", default="", metavar="ENDING", help="Leave out recordings whose names end so.")
+@click.option("--init", "start", type=PATH, help="Begin with the weights of this checkpoint.")
+@click.option(
+    "--device", default="auto", metavar="DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N."
+)
+def train_command(
+    recipe: Path,
+    data: tuple[Path, ...],
+    run_folder: Path,
+    rooms: Path | None,
+    hold_out: str,
+    start: Path | None,
+    device: str,
+) -> None:
+    """Train a model by a RECIPE from the folder configs.
+
+    The note network is trained first and the velocity network after it. At the end the folder of the
+    run holds checkpoint.safetensors.
+    """
+    from .errors import PartranscribeError
+    from .training.recipe import read_recipe, train
+    from .transcribe import resolve_device
+
+    try:
+        train(
+            read_recipe(recipe),
+            data,
+            run_folder,
+            rooms=rooms,
+            hold_out=hold_out,
+            start=start,
+            device=resolve_device(device),
+            report=lambda entry: click.echo("  ".join(f"{key} {value}" for key, value in entry.items())),
+        )
+    except PartranscribeError as error:
+        _fail(error)
+
+
 def _transcriber(model: str, device: str) -> Transcriber:
     from .transcribe import Transcriber
 

@@ -109,3 +109,13 @@ def tiny_checkpoint(lively: Par, tmp_path_factory: pytest.TempPathFactory) -> Pa
     scores = {"invented": {"note_f1": 12.3}}
     save_checkpoint(path, lively, TINY, name="tiny", scores=scores, training={"updates": 7})
     return path
+
+
+def states(spelled: str) -> NDArray[np.int8]:
+    """States of one pitch, a letter a frame: `.` off, `x` offset, `O` onset, `=` sustain, `R` re-onset."""
+    return np.array([".xO=R".index(letter) for letter in spelled], np.int8)
+
+
+def spelled(states: NDArray[np.int8]) -> str:
+    """The inverse of `states`."""
+    return "".join(".xO=R"[state] for state in states)

@@ -82,7 +82,7 @@ def write_with_ffmpeg(
     options: Mapping[str, str] | None = None,
     codec_options: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write (samples,) or (samples, channels), `start` seconds into the file, beside a video or alone."""
+    """Write (samples,) or (samples, channels), `start` seconds into the file, alone or with a video."""
     planes = np.ascontiguousarray(audio[:, None] if audio.ndim == 1 else audio, np.float32).T
     layout = _LAYOUTS[len(planes)]
     with av.open(str(path), "w", options=dict(options or {})) as container:
@@ -93,8 +93,8 @@ def write_with_ffmpeg(
         context.layout = layout
         context.open()
         container.start_encoding()
-        if pictures:
-            encode_video(container, pictures, round(start + len(audio) / rate))
+        if pictures:  # longer than the audio
+            encode_video(container, pictures, round(start + len(audio) / rate) + 1)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, round(start * rate), Fraction(1, rate)
         resampler = av.AudioResampler(context.format, context.layout, rate, context.frame_size or None)

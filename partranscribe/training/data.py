@@ -61,9 +61,6 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
         folder: audio files, each with a .tsv, .mid or .csv of the same name.
         cache: where decoded audio is kept between runs, as one .npy file a recording.
         sample_rate: of the front end.
-
-    Raises:
-        FileNotFoundError: the folder holds no such pair.
     """
     recordings = []
     for source in sorted(path for path in folder.rglob("*") if path.suffix in _AUDIO_SUFFIXES):
@@ -80,8 +77,6 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
             partial.rename(stored)
         audio = np.load(stored, mmap_mode="r")
         recordings.append(Recording(source.stem, audio, note_array(read_notes(labels))))
-    if not recordings:
-        raise FileNotFoundError(f"{folder}: no recording with a note list beside it")
     return recordings
 
 

@@ -140,10 +140,15 @@ class Trainer:
                 assert isinstance(output, nn.Linear)
                 output.bias.copy_(priors.repeat(output.out_features // NOTE_STATES))
 
-    def start_from(self, model: Par) -> None:
-        """Take the weights of another model; moments start anew."""
+    def start_from(self, model: Par, *, new_velocity: bool = False) -> None:
+        """Take the weights of another model; moments start anew.
+
+        Args:
+            model: of the same config.
+            new_velocity: its velocity network is untrained, and begins as a copy of its note network.
+        """
         self.model.load_state_dict(model.state_dict())
-        if self.settings.phase == "velocity":
+        if self.settings.phase == "velocity" and new_velocity:
             self.model.velocity_acoustic.load_state_dict(model.note_acoustic.state_dict())
 
     @property
@@ -218,6 +223,11 @@ class Trainer:
                 self.save()
                 saved = now
         self.save()
+
+    @property
+    def hours_heard(self) -> float:
+        """Hours of audio that the run has been trained on."""
+        return self.progress.update * self._audio_per_update / 3600
 
     @property
     def _audio_per_update(self) -> float:

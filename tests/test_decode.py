@@ -1,0 +1,283 @@
+"""Frames to notes, the context that one frame leaves to the next, and the loop over frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, states, swelling_noise
+
+from partranscribe.config import DecodeConfig
+from partranscribe.decode import DecoderState, Frames, NoteCollector, advance, decode, initial_state
+from partranscribe.frontend import LogMel
+from partranscribe.model import NOTE_STATES, OFF, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par
+from partranscribe.notes import LOWEST_PITCH, PITCHES, Note, in_order
+from partranscribe.training.labels import FrameLabels, context_labels
+
+SECOND = 1.0  # a frame a second, so that frames can be read off the times
+MIDDLE_C = 60
+
+
+def frames_of(*rows: tuple[int, str]) -> Frames:
+    """Frames with the states of some pitches, spelled as in `states`; velocity and confidence rise."""
+    length = max(len(row) for _, row in rows)
+    state = np.zeros((length, PITCHES), np.int8)
+    for pitch, row in rows:
+        state[: len(row), pitch - LOWEST_PITCH] = states(row)
+    rising = np.zeros((length, PITCHES), np.float32)
+    rising += np.arange(1, length + 1)[:, None] / 127
+    return Frames(state, rising, rising / np.float32(2))
+
+
+def notes_of(frames: Frames, settings: DecodeConfig | None = None) -> list[Note]:
+    collector = NoteCollector(SECOND, settings)
+    return [*collector.push(frames), *collector.finish()]
+
+
+def cut(frames: Frames, size: int) -> Iterator[Frames]:
+    for begin in range(0, len(frames.state), size):
+        here = slice(begin, begin + size)
+        yield Frames(frames.state[here], frames.velocity[here], frames.confidence[here])
+
+
+def random_frames(seed: int, frames: int = 400) -> Frames:
+    rng = np.random.default_rng(seed)
+    state = rng.choice(NOTE_STATES, (frames, PITCHES), p=(0.2, 0.1, 0.1, 0.5, 0.1)).astype(np.int8)
+    velocity, confidence = rng.random((2, frames, PITCHES), np.float32)
+    return Frames(state, velocity, confidence)
+
+
+@pytest.fixture(scope="module")
+def features(lively: Par) -> Features:
+    """Acoustic features of 3 s that the lively network hears notes in."""
+    mel = LogMel(TINY.front_end)(torch.from_numpy(swelling_noise(11, 48_000)))
+    with torch.inference_mode():
+        return lively.features(mel.unsqueeze(0))
+
+
+@pytest.mark.parametrize(
+    ("row", "spans"),
+    [
+        ("..O===x...", [(2, 6)]),
+        ("..O===....", [(2, 6)]),  # the offset state may be missed
+        ("..Ox......", [(2, 3)]),
+        ("..O.......", [(2, 3)]),
+        (".........O", [(9, 10)]),
+        ("O=========", [(0, 10)]),  # still sounding at the end: it ends with the recording
+        ("..O==R==x.", [(2, 5), (5, 8)]),
+        ("..OR......", [(2, 3), (3, 4)]),
+        ("..O==O==x.", [(2, 5), (5, 8)]),  # an onset within a note restarts it as well
+        ("..R==x....", [(2, 5)]),
+        ("..O==xO=..", [(2, 5), (6, 8)]),
+        ("..O==x==x.", [(2, 5)]),  # sustain without an onset is no note
+        ("..====x...", []),
+        ("==========", []),
+        ("xxxxxxxxxx", []),
+        ("..........", []),
+        ("===O==x==R", [(3, 6), (9, 10)]),
+    ],
+)
+def test_states_become_notes(row: str, spans: list[tuple[int, int]]) -> None:
+    notes = notes_of(frames_of((MIDDLE_C, row)))
+    assert [(note.onset, note.offset) for note in notes] == spans
+    assert all(note.pitch == MIDDLE_C for note in notes)
+
+
+def test_velocity_and_confidence_are_those_of_the_frame_where_the_note_begins() -> None:
+    first, second = notes_of(frames_of((MIDDLE_C, "..O==R==x.")))
+    assert (first.velocity, second.velocity) == (3, 6)
+    assert (first.confidence, second.confidence) == pytest.approx((3 / 254, 6 / 254))
+
+
+@pytest.mark.parametrize(("value", "velocity"), [(-0.1, 1), (0.0, 1), (0.5, 64), (1.0, 127), (1.5, 127)])
+def test_velocities_stay_within_midi(value: float, velocity: int) -> None:
+    frames = frames_of((MIDDLE_C, "O="))
+    assert notes_of(frames._replace(velocity=np.full_like(frames.velocity, value)))[0].velocity == velocity
+
+
+def test_pitches_do_not_disturb_each_other() -> None:
+    notes = notes_of(frames_of((21, "O===x"), (60, ".O=R="), (108, "..O")))
+    found = sorted((note.pitch, note.onset, note.offset) for note in notes)
+    assert found == [(21, 0, 4), (60, 1, 3), (60, 3, 5), (108, 2, 3)]
+
+
+def test_notes_come_out_as_soon_as_they_end() -> None:
+    collector = NoteCollector(SECOND)
+    assert collector.push(frames_of((MIDDLE_C, ".O="))) == []
+    assert [note.offset for note in collector.push(frames_of((MIDDLE_C, "==x")))] == [5]
+    assert collector.finish() == []
+
+
+def test_times_are_frames_times_their_length_and_shifts_are_added() -> None:
+    settings = DecodeConfig(onset_shift=-0.010, offset_shift=0.005)
+    collector = NoteCollector(0.032, settings)
+    (note,) = collector.push(frames_of((MIDDLE_C, "...O====x")))
+    assert note.onset == pytest.approx(3 * 0.032 - 0.010)
+    assert note.offset == pytest.approx(8 * 0.032 + 0.005)
+
+
+@pytest.mark.parametrize(("row", "shift"), [("O=x", -0.5), ("Ox", -0.5), ("..Ox", 1.5)])
+def test_shifts_leave_notes_possible(row: str, shift: float) -> None:
+    for settings in (DecodeConfig(onset_shift=shift), DecodeConfig(offset_shift=-shift * 5)):
+        for note in notes_of(frames_of((MIDDLE_C, row)), settings):
+            assert 0 <= note.onset <= note.offset
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 128, 399])
+def test_notes_do_not_depend_on_where_the_frames_are_cut(size: int) -> None:
+    frames = random_frames(1)
+    collector = NoteCollector(0.032)
+    pieces = [note for piece in cut(frames, size) for note in collector.push(piece)]
+    pieces += collector.finish()
+    whole = NoteCollector(0.032)
+    expected = [*whole.push(frames), *whole.finish()]
+    assert len(expected) > 1000
+    assert in_order(pieces) == in_order(expected)
+
+
+def test_no_frames_change_nothing() -> None:
+    collector = NoteCollector(SECOND)
+    collector.push(frames_of((MIDDLE_C, "O=")))
+    assert collector.push(random_frames(0, frames=0)) == []
+    assert [(note.onset, note.offset) for note in collector.finish()] == [(0, 2)]
+
+
+def test_a_plain_walk_over_random_frames_finds_the_same_notes() -> None:
+    frames = random_frames(2)
+    expected = []
+    for pitch in range(PITCHES):
+        begun: int | None = None
+        for frame, state in enumerate([*frames.state[:, pitch].tolist(), OFF]):
+            if begun is not None and state != SUSTAIN:
+                expected.append((float(begun), float(frame), pitch + LOWEST_PITCH))
+                begun = None
+            if state in (ONSET, REONSET):
+                begun = frame
+    found = [(note.onset, note.offset, note.pitch) for note in notes_of(frames)]
+    assert sorted(found) == sorted(expected)
+
+
+def contexts(frames: Frames, max_duration: int) -> list[LastFrame]:
+    """What `advance` leaves to each frame, from silence on."""
+    zeros = torch.zeros(1, 1, PITCHES)
+    last = LastFrame(zeros.long(), zeros, zeros)
+    left = []
+    for state, velocity, _ in zip(*frames, strict=True):
+        left.append(last)
+        last = advance(
+            last,
+            torch.from_numpy(state).long()[None, None],
+            torch.from_numpy(velocity)[None, None],
+            max_duration,
+        )
+    return left
+
+
+def test_context_counts_from_the_onset_and_ends_with_the_note() -> None:
+    frames = frames_of((MIDDLE_C, ".O===x=.R=O=."))
+    left = contexts(frames, 100)
+    key = MIDDLE_C - LOWEST_PITCH
+    durations = [round(100 * float(last.duration[0, 0, key])) for last in left]
+    velocities = [round(127 * float(last.velocity[0, 0, key])) for last in left]
+    # The first frame gets silence, and every other one what the frame before it was.
+    assert durations == [0, 0, 1, 2, 3, 4, 0, 0, 0, 1, 2, 1, 2]
+    assert velocities == [0, 0, 2, 2, 2, 2, 0, 0, 0, 9, 9, 11, 11]
+    assert [int(last.state[0, 0, key]) for last in left] == [0, *frames.state[:-1, key].tolist()]
+
+
+def test_the_duration_is_cut_at_157_frames() -> None:
+    frames = frames_of((MIDDLE_C, "O" + "=" * 200))
+    durations = [float(last.duration[0, 0, MIDDLE_C - LOWEST_PITCH]) for last in contexts(frames, 157)]
+    np.testing.assert_allclose(durations[1:], np.minimum(np.arange(1, 201), 157) / 157, atol=1e-5)
+    assert max(durations) <= 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("max_duration", [157, 20, 1])
+def test_training_and_decoding_agree_on_the_context(seed: int, max_duration: int) -> None:
+    frames = random_frames(seed, 300)
+    # Long notes too: some pitches only sustain after their onset, beyond 157 frames.
+    frames.state[40:, ::4] = SUSTAIN
+    frames.state[40, ::8] = ONSET
+    labels = context_labels(FrameLabels(frames.state, frames.velocity), max_duration)
+    left = contexts(frames, max_duration)
+    np.testing.assert_array_equal(labels.state, np.concatenate([last.state[0] for last in left]))
+    for trained, decoded in ((labels.duration, "duration"), (labels.velocity, "velocity")):
+        expected = np.concatenate([getattr(last, decoded)[0] for last in left])
+        np.testing.assert_allclose(trained, expected, atol=1e-5)
+
+
+def test_decoding_starts_from_silence(lively: Par) -> None:
+    state = initial_state(lively)
+    for part in state.last:
+        assert part.shape == (1, 1, PITCHES)
+        assert not part.any()
+    assert state.last.state.dtype == torch.long
+
+
+def test_decoding_feeds_each_frame_what_it_decoded_before(lively: Par, features: Features) -> None:
+    frames, _ = decode(lively, features, initial_state(lively))
+    assert {*np.unique(frames.state)} == set(range(NOTE_STATES))
+    last = LastFrame(*(torch.cat(parts, dim=1) for parts in zip(*contexts(frames, 157), strict=True)))
+    prediction, _ = lively.step(features, last, lively.initial_state())
+    probabilities = prediction.states[0].softmax(dim=-1).numpy()
+    chosen = np.take_along_axis(probabilities, frames.state[..., None].astype(int), axis=-1)[..., 0]
+    assert (probabilities.max(axis=-1) - chosen).max() < 1e-4
+    begins = probabilities[..., ONSET] + probabilities[..., REONSET]
+    np.testing.assert_allclose(frames.confidence, begins, atol=1e-4)
+    np.testing.assert_allclose(frames.velocity, prediction.velocity[0].clamp(0, 1).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 3, 40, 93])
+def test_decoding_in_pieces_is_decoding_at_once(lively: Par, features: Features, size: int) -> None:
+    whole, whole_state = decode(lively, features, initial_state(lively))
+    pieces: list[Frames] = []
+    state = initial_state(lively)
+    for begin in range(0, features.note.shape[1], size):
+        here = slice(begin, begin + size)
+        frames, state = decode(lively, Features(*(part[:, here] for part in features)), state)
+        pieces.append(frames)
+    for parts, expected in zip(zip(*pieces, strict=True), whole, strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts), expected)
+    for one, other in zip(tensors_of(state), tensors_of(whole_state), strict=True):
+        assert torch.equal(one, other)
+
+
+def tensors_of(state: DecoderState) -> list[torch.Tensor]:
+    return [*state.lstm.note, *state.lstm.velocity, *state.last]
+
+
+def test_without_settings_there_is_no_bias(lively: Par, features: Features) -> None:
+    plain, _ = decode(lively, features, initial_state(lively))
+    unbiased, _ = decode(lively, features, initial_state(lively), DecodeConfig())
+    for one, other in zip(plain, unbiased, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "states_moved"),
+    [("onset_bias", {ONSET}), ("reonset_bias", {REONSET}), ("offset_bias", {0, 1})],
+)
+def test_a_bias_decides_its_states(
+    lively: Par, features: Features, name: str, states_moved: set[int]
+) -> None:
+    favoured, _ = decode(lively, features, initial_state(lively), replace(DecodeConfig(), **{name: 1e4}))
+    assert {*np.unique(favoured.state)} <= states_moved
+    avoided, _ = decode(lively, features, initial_state(lively), replace(DecodeConfig(), **{name: -1e4}))
+    assert not {*np.unique(avoided.state)} & states_moved
+
+
+def test_a_lower_onset_bias_gives_fewer_onsets(lively: Par, features: Features) -> None:
+    first = Features(*(part[:, :1] for part in features))  # one frame: no context to confuse the count
+    counts, confidences = [], []
+    for bias in range(-50, 51, 5):
+        frames, _ = decode(lively, first, initial_state(lively), DecodeConfig(onset_bias=float(bias)))
+        counts.append(int((frames.state == ONSET).sum()))
+        confidences.append(float(frames.confidence.mean()))
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0, PITCHES)
+    assert len(set(counts)) > 2
+    assert confidences == sorted(confidences)
