@@ -179,7 +179,7 @@ def _open(path: Path) -> _Source:
             raise AudioError(f"{path}: the file is empty (0 bytes); copy or record it again")
         path.open("rb").close()
     except OSError as error:
-        raise AudioError(f"{path}: {error.strerror}; check its name and its permissions") from error
+        raise AudioError(f"{path}: {error.strerror or error}; check its name and its permissions") from error
     except UnicodeEncodeError as error:
         raise AudioError(f"{str(path)!a}: the name is not valid text; rename the file") from error
     if path.suffix.lower() not in _NOT_FOR_LIBSNDFILE:
@@ -259,7 +259,9 @@ def _last_ogg_page_is_cut(path: Path) -> bool:
         file.seek(max(0, path.stat().st_size - 2 * 65_307))  # the largest page is half of this
         tail = file.read()
     page = tail.rfind(b"OggS")
-    if page < 0 or len(tail) < page + 27:
+    if page < 0:
+        return False  # something else follows the last page
+    if len(tail) < page + 27:
         return True
     body = page + 27 + tail[page + 26]
     return len(tail) < body + sum(tail[page + 27 : body])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .audio import AUDIO_SUFFIXES, probe
-from .errors import NoteFileError, PartranscribeError
+from .errors import AudioError, NoteFileError, PartranscribeError
 from .note_io import PEDAL_THRESHOLD, SUFFIXES, WRITERS, format_of, read_notes, whole_file
 from .score import Score, score
 
@@ -142,6 +142,8 @@ def run(
             if job.kept:
                 outcome = Outcome(job)
             else:
+                if job.source.is_dir():
+                    raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
                 watcher.started(job, probe(job.source).duration)
                 if not made:
                     made.append(transcriber())

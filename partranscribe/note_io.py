@@ -41,7 +41,7 @@ def format_of(path: Path) -> str | None:
 
 
 def write_notes(
-    path: Path,
+    path: str | Path,
     notes: Iterable[Note],
     *,
     file_format: str | None = None,
@@ -61,6 +61,7 @@ def write_notes(
         OutputError: the format is unknown or the file cannot be written.
         ValueError: `about` uses a key that the JSON format needs for itself.
     """
+    path = Path(path)
     name = file_format or format_of(path)
     if name not in WRITERS:
         raise OutputError(f"{path}: {name or path.suffix!r} is no format of notes; use {', '.join(SUFFIXES)}")
@@ -184,7 +185,7 @@ def _row(note: Note) -> dict[str, Any]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def read_notes(path: Path, *, pedal_threshold: int | None = PEDAL_THRESHOLD) -> list[Note]:
+def read_notes(path: str | Path, *, pedal_threshold: int | None = PEDAL_THRESHOLD) -> list[Note]:
     """Read the notes of a MIDI, CSV, JSON or TSV file, told apart by its ending.
 
     Args:
@@ -199,6 +200,7 @@ def read_notes(path: Path, *, pedal_threshold: int | None = PEDAL_THRESHOLD) -> 
     Raises:
         NoteFileError: the file cannot be read, is of another format, or holds an impossible note.
     """
+    path = Path(path)
     name = format_of(path)
     if name is None:
         raise NoteFileError(f"{path}: {path.suffix!r} is no ending of a note list; use {', '.join(SUFFIXES)}")

@@ -94,8 +94,7 @@ class FeatureStream:
 
     def _features(self, count: int, end: int) -> Features:
         assert self._mel is not None
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with torch.inference_mode():
             whole = self._model.features(self._mel[:end].unsqueeze(0))
             inside = slice(self._before, self._before + count)
             return Features(whole.note[:, inside], whole.velocity[:, inside])
@@ -188,12 +187,14 @@ class Transcriber:
         notes: list[Note] = []
         done = 0
         mels = LogMelStream(self._log_mel, _GROUP_FRAMES)
-        for features in self._features(mels, blocks):
-            frames, state = decode(self.model, features, state, config.decode)
-            notes += collector.push(frames)
-            done += len(frames.state)
-            if progress is not None:
-                progress(done * front_end.seconds_per_frame)
+        # On CUDA, full precision and fixed algorithms, so that the notes are those of the CPU.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            for features in self._features(mels, blocks):
+                frames, state = decode(self.model, features, state, config.decode)
+                notes += collector.push(frames)
+                done += len(frames.state)
+                if progress is not None:
+                    progress(done * front_end.seconds_per_frame)
         notes += collector.finish()
         duration = mels.samples / front_end.sample_rate
         placed = [_placed(note, start, duration) for note in notes if note.onset < duration]

@@ -66,7 +66,10 @@ def write_audio(path: Path, audio: NDArray[np.floating], rate: int, subtype: str
     """Write (samples,) or (samples, channels) in the format that the ending of `path` names."""
     if path.suffix in _LIBSNDFILE:
         kind, usual = _LIBSNDFILE[path.suffix]
-        sf.write(path, audio, rate, format=kind, subtype=subtype or usual)
+        channels = audio.shape[1] if audio.ndim > 1 else 1
+        with sf.SoundFile(path, "w", rate, channels, subtype or usual, format=kind) as file:
+            for first in range(0, len(audio), rate):  # libsndfile crashes on a long Vorbis block
+                file.write(audio[first : first + rate])
         return path
     return write_with_ffmpeg(path, audio, rate, _FFMPEG[path.suffix])
 

@@ -61,11 +61,11 @@ def frame_labels(notes: NoteArray, first: int, frames: int, frames_per_second: f
         if begin > begun[pitch]:
             restruck[pitch] = sounding_until[pitch] >= begin
         begun[pitch], sounding_until[pitch] = begin, end
-        if begin >= frames or end < 0:
+        if begin >= frames:
             continue
         state[max(begin, 0) : max(end, 0), pitch] = SUSTAIN
         state[max(end, 0) :, pitch] = OFF
-        if end < frames:
+        if 0 <= end < frames:
             state[end, pitch] = OFFSET
         if begin >= 0:
             state[begin, pitch] = REONSET if restruck[pitch] else ONSET

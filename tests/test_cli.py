@@ -1,0 +1,289 @@
+"""The command line as a user meets it: what is written, what is said, and the exit status."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from conftest import swelling_noise
+from synth import write_audio
+
+from partranscribe import __version__
+from partranscribe.checkpoint import released
+from partranscribe.cli import main
+from partranscribe.note_io import read_notes, write_notes
+from partranscribe.notes import Note
+
+RATE = 16_000
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    """Two seconds in which the tiny network hears notes."""
+    return write_audio(tmp_path / "song.wav", swelling_noise(0, 2 * RATE), RATE)
+
+
+@pytest.fixture
+def model(tiny_checkpoint: Path) -> list[str]:
+    """Options for the tiny network."""
+    return ["--model", str(tiny_checkpoint), "--device", "cpu"]
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_song_becomes_midi(song: Path, model: list[str], tmp_path: Path) -> None:
+    result = call(song, "-o", tmp_path / "song.mid", *model)
+    assert result.exit_code == 0, result.output
+    notes = read_notes(tmp_path / "song.mid")
+    assert f"{len(notes)} notes in 0:02" in result.stdout
+    assert mido.MidiFile(tmp_path / "song.mid").length > 0
+
+
+def test_options_may_come_first(song: Path, model: list[str], tmp_path: Path) -> None:
+    assert call("-o", tmp_path / "song.csv", *model, song).exit_code == 0
+    assert (tmp_path / "song.csv").read_text().startswith("onset_s,offset_s,pitch,name,velocity,confidence\n")
+
+
+def test_json_says_where_it_comes_from(song: Path, model: list[str], tmp_path: Path) -> None:
+    assert call(song, "-o", tmp_path / "song.json", *model).exit_code == 0
+    document = json.loads((tmp_path / "song.json").read_text())
+    assert document["source"] == "song.wav"
+    assert document["duration_s"] == 2.0
+    assert document["model"] == "tiny"
+    assert len(document["checkpoint_sha256"]) == 64
+    assert document["settings"]["model"]["head"] == "compact"
+
+
+def test_all_formats_hold_the_same_notes(song: Path, model: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert call(song, "-o", out, "--format", "midi,csv,json,tsv", *model).exit_code == 0
+    lists = [read_notes(out / f"song{ending}") for ending in (".mid", ".csv", ".json", ".tsv")]
+    assert len(lists[0]) > 3
+    for notes in lists[1:]:
+        assert [(note.pitch, note.velocity) for note in notes] == [(n.pitch, n.velocity) for n in lists[0]]
+        assert [note.onset for note in notes] == pytest.approx([n.onset for n in lists[0]], abs=5e-4)
+
+
+def test_silence_is_a_valid_file_without_notes(model: list[str], tmp_path: Path) -> None:
+    if not released():
+        pytest.skip("no trained weights are released")
+    song = write_audio(tmp_path / "silence.wav", np.zeros(5 * RATE, np.float32), RATE)
+    result = call(song, "-o", tmp_path / "silence.mid")
+    assert result.exit_code == 0, result.output
+    assert read_notes(tmp_path / "silence.mid") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fact"),
+    [
+        ("missing.wav", None, "No such file"),
+        ("empty.wav", b"", "empty"),
+        ("text.wav", b"this is text\n" * 50, "neither libsndfile nor FFmpeg"),
+    ],
+)
+def test_unreadable_recording_is_one_line_and_status_1(
+    name: str, content: bytes | None, fact: str, model: list[str], song: Path, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    result = call(tmp_path / name, song, "-o", tmp_path / "out", *model)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert name in line
+    assert fact in line
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["song.mid"]
+
+
+def test_too_short_and_not_finite_audio_are_errors(model: list[str], tmp_path: Path) -> None:
+    broken = swelling_noise(0, RATE)
+    broken[RATE // 2] = np.nan
+    write_audio(tmp_path / "nan.wav", broken, RATE, "FLOAT")
+    write_audio(tmp_path / "sample.wav", broken[:1], RATE)
+    result = call(tmp_path / "nan.wav", tmp_path / "sample.wav", "-o", tmp_path / "out", *model)
+    assert result.exit_code == 1
+    first, second = result.stderr.splitlines()
+    assert "nan.wav: the sample at 0.500 s is not finite" in first
+    assert "sample.wav" in second
+    assert "0.128 s" in second
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_folder_without_recordings_is_an_error(model: list[str], tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    result = call(tmp_path / "nothing", "-o", tmp_path / "out", *model)
+    assert result.exit_code == 1
+    assert "nothing" in result.stderr
+    assert "no recording" in result.stderr
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu"])
+def test_device_that_is_not_there_is_one_line(
+    device: str, song: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    result = call(song, "-o", tmp_path / "song.mid", "--model", tiny_checkpoint, "--device", device)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert device in line
+    assert not (tmp_path / "song.mid").exists()
+
+
+def test_model_that_is_not_there_is_one_line(song: Path, tmp_path: Path) -> None:
+    result = call(song, song, "-o", tmp_path / "song.mid", "--model", tmp_path / "no.safetensors")
+    assert result.exit_code == 2  # one file for two recordings
+    result = call(song, "-o", tmp_path / "song.mid", "--model", tmp_path / "no.safetensors")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "no.safetensors: no such checkpoint" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["song.wav", "--format", "mp3"],
+        ["song.wav", "-o", "song.xyz"],
+        ["song.wav", "--start", "5", "--end", "2"],
+        ["song.wav", "--no-such-option"],
+        ["evaluate", "one.mid"],
+        ["evaluate", "one.mid", "two.mid", "--csv", "--json"],
+    ],
+)
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert "Usage:" in result.stderr
+
+
+def test_quiet_says_nothing(song: Path, model: list[str], tmp_path: Path) -> None:
+    result = call(song, "-o", tmp_path / "song.mid", "--quiet", *model)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_kept_outputs_are_said_and_are_no_failure(song: Path, model: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert call(song, "-o", out, *model).exit_code == 0
+    before = (out / "song.mid").stat().st_mtime_ns
+    result = call(song, "-o", out, *model)
+    assert result.exit_code == 0
+    assert "already there, kept" in result.stdout
+    assert (out / "song.mid").stat().st_mtime_ns == before
+    assert call(song, "-o", out, "--overwrite", *model).exit_code == 0
+    assert (out / "song.mid").stat().st_mtime_ns > before
+
+
+def test_part_of_a_recording_keeps_the_times_of_the_file(
+    song: Path, model: list[str], tmp_path: Path
+) -> None:
+    assert call(song, "-o", tmp_path / "part.csv", "--start", 0.5, "--end", 1.5, *model).exit_code == 0
+    notes = read_notes(tmp_path / "part.csv")
+    assert notes
+    assert all(note.onset >= 0.5 and note.offset <= 1.5 for note in notes)
+
+
+def test_reference_gives_scores(song: Path, model: list[str], tmp_path: Path) -> None:
+    call(song, "-o", tmp_path / "truth.csv", *model)
+    result = call(song, "-o", tmp_path / "song.mid", "--reference", tmp_path / "truth.csv", *model)
+    assert result.exit_code == 0
+    (row,) = [line for line in result.stdout.splitlines() if line.startswith("note + offset + velocity")]
+    assert row.split()[-3:] == ["100.00"] * 3
+
+
+def test_reference_without_notes_is_an_error(song: Path, model: list[str], tmp_path: Path) -> None:
+    write_notes(tmp_path / "truth.mid", [])
+    result = call(song, "-o", tmp_path / "song.mid", "--reference", tmp_path / "truth.mid", *model)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "truth.mid" in line
+    assert "no notes" in line
+
+
+A, B, C = (Note(float(second), second + 0.5, 60 + second, 64) for second in range(3))
+
+
+def test_evaluate_gives_hand_worked_scores(tmp_path: Path) -> None:
+    write_notes(tmp_path / "truth.csv", [A, B, C])
+    late = Note(B.onset, B.offset + 0.2, B.pitch, B.velocity)  # 0.1 s is the most for a note of 0.5 s
+    write_notes(tmp_path / "guess.csv", [A, late, Note(9, 10, 60, 64), Note(11, 12, 60, 64)])
+    result = call("evaluate", tmp_path / "guess.csv", tmp_path / "truth.csv", "--json")
+    assert result.exit_code == 0
+    mean = json.loads(result.stdout)["mean"]
+    assert mean["note_precision"] == pytest.approx(2 / 4)
+    assert mean["note_recall"] == pytest.approx(2 / 3)
+    assert mean["note_f1"] == pytest.approx(4 / 7)
+    assert mean["note_offset_f1"] == pytest.approx(2 / 7)
+    assert mean["duration_accuracy"] == pytest.approx(1 / 2)
+
+
+def test_evaluate_pairs_folders_and_averages_over_pieces(tmp_path: Path) -> None:
+    for name, guess in (("one", [A, B]), ("x/two", [A])):
+        write_notes(tmp_path / "truth" / f"{name}.mid", [A, B])
+        write_notes(tmp_path / "guess" / f"{name}.csv", guess)
+    result = call("evaluate", tmp_path / "guess", tmp_path / "truth", "--csv")
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [(row["piece"], float(row["note_recall"])) for row in rows] == [("one", 1.0), ("x/two", 0.5)]
+    table = call("evaluate", tmp_path / "guess", tmp_path / "truth").stdout
+    assert "100.0 75.0 83.3" in next(line for line in table.splitlines() if line.startswith("mean of 2"))
+
+
+def test_evaluate_names_what_has_no_partner(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_notes(tmp_path / "truth" / f"{name}.mid", [A])
+    write_notes(tmp_path / "guess" / "one.mid", [A])
+    result = call("evaluate", tmp_path / "guess", tmp_path / "truth")
+    assert result.exit_code == 1
+    assert "two.mid" in result.stderr
+    assert "100.00" in result.stdout
+
+
+def test_pedal_threshold_changes_the_reference(tmp_path: Path) -> None:
+    track = mido.MidiTrack(
+        [
+            mido.Message("control_change", control=64, value=40),
+            mido.Message("note_on", note=60, velocity=64),
+            mido.Message("note_off", note=60, time=480),  # 0.5 s
+            mido.Message("control_change", control=64, value=0, time=960),  # 1.5 s
+        ]
+    )
+    mido.MidiFile(tracks=[track]).save(tmp_path / "truth.mid")
+    write_notes(tmp_path / "guess.csv", [Note(0, 1.5, 60, 64)])
+
+    def offset_f1(threshold: int) -> float:
+        arguments = (tmp_path / "guess.csv", tmp_path / "truth.mid", "--pedal-threshold", threshold)
+        mean = json.loads(call("evaluate", *arguments, "--json").stdout)["mean"]
+        return float(mean["note_offset_f1"])
+
+    assert [offset_f1(threshold) for threshold in (21, 64, 128)] == [1.0, 0.0, 0.0]
+
+
+def test_models_are_listed() -> None:
+    result = call("models")
+    assert result.exit_code == 0
+    for name in ("par_compact", "par"):
+        assert any(line.split()[:1] == [name] for line in result.stdout.splitlines())
+
+
+def test_version_and_help() -> None:
+    assert __version__ in call("--version").output
+    for arguments in ([], ["--help"], ["-h"]):
+        text = call(*arguments).output
+        assert "SOURCE..." in text
+        assert "evaluate" in text
+
+
+def test_module_runs_as_the_program(tmp_path: Path) -> None:
+    arguments = [str(tmp_path / "no.wav"), "-o", str(tmp_path / "no.mid")]
+    command = [sys.executable, "-m", "partranscribe", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "no.wav" in done.stderr
