@@ -18,7 +18,7 @@ from ..config import FrontEndConfig
 from ..note_io import read_notes
 from ..notes import Note
 from .augment import Augmenter, ContextNoise
-from .labels import NoteArray, context_labels, frame_labels
+from .labels import ONSET_COLUMN, NoteArray, context_labels, frame_labels
 
 _NOTE_SUFFIXES = (".tsv", ".mid", ".midi", ".csv")
 _AUDIO_SUFFIXES = (".opus", ".flac", ".wav", ".mp3", ".ogg")
@@ -137,6 +137,8 @@ class Crops(Dataset[Crop]):
         fps, before = self._front_end.frames_per_second, self._max_duration + 3
         labels = frame_labels(notes, 0, self._frames, fps)
         wrong = self._noise.notes(notes, self._frames / fps, fps, rng)
+        # A note that began before all frames must not lose its onset there; its duration is cut anyway.
+        wrong[:, ONSET_COLUMN] = np.maximum(wrong[:, ONSET_COLUMN], (1 - before) / fps)
         wrong_labels = frame_labels(wrong, -before, self._frames + before, fps)
         context = context_labels(self._noise.cells(wrong_labels, rng), self._max_duration)
         kept = 0 if self._noise.blanks(rng) else 1

@@ -16,6 +16,7 @@ from ..errors import PartranscribeError
 from .augment import Augmenter, ContextNoise, load_rooms
 from .data import load_folder
 from .loop import Phase, TrainConfig, Trainer, log_to
+from .memory import keep_freed_memory
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -110,6 +111,7 @@ def train(
     Raises:
         RecipeError: there is nothing to train on.
     """
+    keep_freed_memory()
     device = device or torch.device("cpu")
     front_end = recipe.config.front_end
     recordings = [one for folder in data for one in load_folder(folder, run / "audio", front_end.sample_rate)]
