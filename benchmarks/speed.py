@@ -61,7 +61,9 @@ def main() -> None:
         for _ in range(arguments.runs):
             seconds, megabytes = measure(command)
             speed = arguments.minutes * 60 / seconds
-            print(f"{arguments.minutes:g} min: {seconds:.1f} s, {speed:.1f}× real time, peak {megabytes:.0f} MB")
+            print(
+                f"{arguments.minutes:g} min: {seconds:.1f} s, {speed:.1f}× real time, peak {megabytes:.0f} MB"
+            )
 
 
 if __name__ == "__main__":

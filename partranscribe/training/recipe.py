@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
 from ..checkpoint import load_checkpoint, save_checkpoint
-from ..config import Config, DecodeConfig, FrontEndConfig, ModelConfig, settings_from_dict
+from ..config import Config, FrontEndConfig, ModelConfig, settings_from_dict
 from ..errors import PartranscribeError
 from .augment import Augmenter, ContextNoise, load_rooms
+from .calibrate import calibrate, excerpts
 from .data import load_folder
 from .loop import Phase, TrainConfig, Trainer, log_to
 from .memory import keep_freed_memory
@@ -103,7 +104,7 @@ def train(
         data: folders of recordings with their note lists.
         run: folder of the run: its state, its log, and at the end `checkpoint.safetensors`.
         rooms: a table of impulse responses (`start` and `length` in samples) beside a .flac of its name.
-        hold_out: recordings whose name ends with this are left out, for validation.
+        hold_out: recordings whose name ends with this are not trained on; decoding is calibrated on them.
         start: a checkpoint to begin with in place of random weights.
         device: where to train.
         report: is told of the progress, as the log in `run` is.
@@ -115,8 +116,8 @@ def train(
     device = device or torch.device("cpu")
     front_end = recipe.config.front_end
     recordings = [one for folder in data for one in load_folder(folder, run / "audio", front_end.sample_rate)]
-    if hold_out:
-        recordings = [one for one in recordings if not one.name.endswith(hold_out)]
+    held_out = [one for one in recordings if hold_out and one.name.endswith(hold_out)]
+    recordings = [one for one in recordings if not (hold_out and one.name.endswith(hold_out))]
     if not recordings:
         raise RecipeError(f"{', '.join(map(str, data))}: no recording with a note list beside it")
     augmenter = recipe.augmenter
@@ -140,14 +141,12 @@ def train(
         before = trainer.model
         heard = max(heard, trainer.hours_heard)
     assert before is not None
+    config = recipe.config
+    before.eval()
+    if held_out:
+        chosen = calibrate(before, config, excerpts(before, config, held_out))
+        config = replace(config, decode=chosen.settings)
+        if report is not None:
+            report({"phase": "calibration", **asdict(chosen.settings), **chosen.score.to_dict()})
     training = {"hours_heard": round(heard, 1), "data": [folder.name for folder in data]}
-    save_checkpoint(
-        run / "checkpoint.safetensors", before, recipe.config, name=recipe.name, training=training
-    )
-
-
-def with_decoding(source: Path, target: Path, decode: DecodeConfig, scores: Mapping[str, Any]) -> None:
-    """Copy a checkpoint with other decoding settings and with its measured scores."""
-    model, info = load_checkpoint(source)
-    config = replace(info.config, decode=decode)
-    save_checkpoint(target, model, config, name=info.name, scores=scores, training=info.training)
+    save_checkpoint(run / "checkpoint.safetensors", before, config, name=recipe.name, training=training)
