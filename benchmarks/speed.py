@@ -1,6 +1,6 @@
 """Time and memory of the whole program: `python benchmarks/speed.py [--minutes 5] [--model NAME]`.
 
-The recording is the example, repeated; each figure is that of a process of its own, from its start to its end.
+The recording is the example, repeated; each figure is of a process of its own, from its start to its end.
 """
 
 from __future__ import annotations

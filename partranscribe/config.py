@@ -24,6 +24,16 @@ class FrontEndConfig:
     f_max: float = 8000.0
     power_floor: float = 1e-9
 
+    def __post_init__(self) -> None:
+        if min(self.sample_rate, self.n_fft, self.hop_length, self.n_mels) < 1:
+            raise ValueError(
+                "sample rate, window, hop and mel bins of the front end are not all at least one"
+            )
+        if not 0 <= self.f_min < self.f_max:
+            raise ValueError(f"f_min {self.f_min} and f_max {self.f_max} are not a range of frequencies")
+        if not self.power_floor > 0:
+            raise ValueError(f"power_floor {self.power_floor} is not above zero")
+
     @property
     def frames_per_second(self) -> float:
         """Frames in one second of audio (31.25 by default)."""

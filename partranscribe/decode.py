@@ -15,6 +15,7 @@ from torch import Tensor
 from .config import DecodeConfig
 from .model import OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
 from .notes import LOWEST_PITCH, PITCHES, Note
+from .stepper import stepper_for
 
 
 class Frames(NamedTuple):
@@ -83,13 +84,13 @@ def decode(
     bias = torch.zeros(5, device=features.note.device)
     bias[ONSET], bias[REONSET] = settings.onset_bias, settings.reonset_bias
     bias[OFF] = bias[OFFSET] = settings.offset_bias
-    lstm, last = state.lstm, state.last
+    last = state.last
     states, velocities, logits = [], [], []
     with _one_thread():
-        for frame in range(features.note.shape[1]):
-            here = slice(frame, frame + 1)
-            of_frame = Features(features.note[:, here], features.velocity[:, here])
-            prediction, lstm = model.step(of_frame, last, lstm)
+        stepper = stepper_for(model)
+        memory = stepper.remember(state.lstm)
+        for inputs in stepper.inputs(features):
+            prediction, memory = stepper.step(inputs, last, memory)
             biased = prediction.states + bias
             best = biased.argmax(dim=-1)
             velocity = prediction.velocity.clamp(0.0, 1.0)
@@ -104,7 +105,7 @@ def decode(
         torch.cat(velocities, dim=1)[0].cpu().numpy(),
         confidence.cpu().numpy(),
     )
-    return frames, DecoderState(lstm, last)
+    return frames, DecoderState(stepper.state(memory), last)
 
 
 @contextmanager

@@ -92,13 +92,13 @@ class Film(nn.Module):
         return nn.Sequential(*layers, nn.Linear(_FILM_UNITS, channels, bias=False))
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """γ and β, (channels, bins, 1) each."""
+        """γ and β, (channels, 1, bins) each."""
         gamma, beta = self.gamma(self.height), self.beta(self.height)
-        return gamma.t().unsqueeze(-1), beta.t().unsqueeze(-1)
+        return gamma.t().unsqueeze(1), beta.t().unsqueeze(1)
 
 
 class ConvFilmBlock(nn.Module):
-    """Two convolutions with one FiLM layer used twice: (batch, in, F, frames) -> (batch, out, F, frames).
+    """Two convolutions with one FiLM layer used twice: (batch, in, frames, F) -> (batch, out, frames, F).
 
     Args:
         inputs, channels: channels that come in and go out.
@@ -110,8 +110,8 @@ class ConvFilmBlock(nn.Module):
     def __init__(self, inputs: int, channels: int, bins: int, widths: tuple[int, int], film: bool) -> None:
         super().__init__()
         first, second = widths
-        self.conv1 = nn.Conv2d(inputs, channels, (3, first), padding=(1, first // 2))
-        self.conv2 = nn.Conv2d(channels, channels, (3, second), padding=(1, second // 2))
+        self.conv1 = nn.Conv2d(inputs, channels, (first, 3), padding=(first // 2, 1))
+        self.conv2 = nn.Conv2d(channels, channels, (second, 3), padding=(second // 2, 1))
         self.norm = nn.BatchNorm2d(channels)
         self.film = Film(channels, bins) if film else None
 
@@ -126,7 +126,7 @@ class ConvFilmBlock(nn.Module):
 
 
 class FullHead(nn.Module):
-    """PAR's head: (batch, channels, bins, frames) -> (batch, frames, pitches, hidden)."""
+    """PAR's head: (batch, channels, frames, bins) -> (batch, frames, pitches, hidden)."""
 
     def __init__(self, channels: int, bins: int, hidden: int) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class FullHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the head."""
-        x = x.flatten(1, 2).transpose(1, 2)
+        x = x.permute(0, 2, 3, 1).flatten(2)  # (batch, frames, bins * channels)
         x = self.split(F.relu(self.dropout(self.collect(x))))
         return F.relu(self.norm(x.view(*x.shape[:2], PITCHES, self.hidden)))
 
@@ -177,8 +177,8 @@ class CompactHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the head."""
-        batch, frames = x.shape[0], x.shape[3]
-        x = self.squeeze(x).squeeze(1).transpose(1, 2).flatten(0, 1)  # (batch * frames, bins)
+        batch, frames = x.shape[0], x.shape[2]
+        x = self.squeeze(x).squeeze(1).flatten(0, 1)  # (batch * frames, bins)
         x = F.relu(self.dropout(self.split_norm(self.split(x))))
         for layer, norm in zip(self.layers, self.norms, strict=True):
             by_pitch = x.view(-1, PITCHES, self.hidden).transpose(0, 1)
@@ -190,7 +190,8 @@ class AcousticModule(nn.Module):
     """Log-mel to features of each pitch: (batch, frames, mels) -> (batch, frames, pitches, hidden).
 
     The edges of what it is given are the edges of the recording; a piece of a longer one needs
-    `ModelConfig.margin_frames` more on either side, to be cut off afterwards.
+    `ModelConfig.margin_frames` more on either side, to be cut off afterwards. Inside, feature maps are
+    (batch, channels, frames, bins) with the channels last in memory, where convolutions are fastest.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -204,12 +205,13 @@ class AcousticModule(nn.Module):
         self.dropout = nn.Dropout(_DROPOUT)
         head = CompactHead if config.head == "compact" else FullHead
         self.head = head(units, config.pooled_mels, config.hidden_per_pitch)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, mel: Tensor) -> Tensor:
         """Apply the module."""
-        x = mel.transpose(1, 2).unsqueeze(1)  # (batch, 1, mels, frames)
-        x = self.dropout(F.max_pool2d(self.blocks[0](x), (2, 1)))
-        x = F.max_pool2d(self.blocks[1](x), (2, 1))
+        x = mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        x = self.dropout(F.max_pool2d(self.blocks[0](x), (1, 2)))
+        x = F.max_pool2d(self.blocks[1](x), (1, 2))
         features: Tensor = self.head(self.dropout(self.blocks[2](x)))
         return features
 

@@ -102,6 +102,23 @@ def test_a_network_that_cannot_be_is_refused(settings: dict[str, Any], message: 
         ModelConfig(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hop_length": 0}, "are not all at least one"),
+        ({"n_fft": -1}, "are not all at least one"),
+        ({"sample_rate": 0}, "are not all at least one"),
+        ({"n_mels": 0}, "are not all at least one"),
+        ({"f_min": 9000.0}, "are not a range of frequencies"),
+        ({"f_max": math.nan}, "are not a range of frequencies"),
+        ({"power_floor": 0.0}, "power_floor 0.0 is not above zero"),
+    ],
+)
+def test_a_front_end_that_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FrontEndConfig(**settings)
+
+
 def test_front_end_and_network_agree_on_the_mel_bins() -> None:
     with pytest.raises(ValueError, match="the front end makes 64 mel bins and the model takes 700"):
         Config(FrontEndConfig(n_mels=64))

@@ -1,0 +1,322 @@
+"""Checkpoints: what goes in comes out, and what is no checkpoint is told by name and never run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, random_context
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from partranscribe import checkpoint
+from partranscribe.checkpoint import (
+    CheckpointInfo,
+    checkpoint_info,
+    checkpoint_path,
+    load_checkpoint,
+    released,
+    save_checkpoint,
+    weights_folder,
+)
+from partranscribe.config import Config, DecodeConfig, ModelConfig
+from partranscribe.errors import CheckpointError
+from partranscribe.model import Par
+
+Tensors = dict[str, Tensor]
+About = dict[str, str]
+
+
+def changed(source: Path, target: Path, change: Callable[[Tensors, About], None]) -> Path:
+    """A copy of a checkpoint whose weights and metadata were changed."""
+    with safe_open(source, framework="pt") as file:
+        about = dict(file.metadata())
+    tensors = load_file(source)
+    change(tensors, about)
+    save_file(tensors, target, metadata=about)
+    return target
+
+
+def set_about(**values: str) -> Callable[[Tensors, About], None]:
+    return lambda _, about: about.update(values)
+
+
+def set_config(section: str, **values: Any) -> Callable[[Tensors, About], None]:
+    def change(_: Tensors, about: About) -> None:
+        config = json.loads(about["config"])
+        config.setdefault(section, {}).update(values)
+        about["config"] = json.dumps(config)
+
+    return change
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path, lively: Par) -> None:
+    config = replace(TINY, decode=DecodeConfig(onset_bias=-0.5, onset_shift=-0.012))
+    scores = {"maps": {"note_f1": 81.2, "pieces": 60}}
+    training = {"data": ["maps-synth"], "hours": 8.7, "updates": 3100}
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, lively, config, name="par_compact", scores=scores, training=training)
+    model, info = load_checkpoint(path)
+    expected = lively.state_dict()
+    assert model.state_dict().keys() == expected.keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, expected[name])
+    assert info == CheckpointInfo(
+        name="par_compact",
+        path=path,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        config=config,
+        parameters=lively.parameter_count(),
+        scores=scores,
+        training=training,
+    )
+    assert info == checkpoint_info(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_loaded_network_is_ready_to_transcribe(tiny_checkpoint: Path, lively: Par) -> None:
+    model, info = load_checkpoint(tiny_checkpoint)
+    assert not any(module.training for module in model.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+    mel, last = torch.randn(1, 9, info.config.model.n_mels), random_context(0, 9)
+    assert torch.equal(model(mel, last).states, lively(mel, last).states)
+
+
+def test_scores_and_training_may_be_left_out(tmp_path: Path, lively: Par) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, lively, TINY, name="tiny")
+    info = checkpoint_info(path)
+    assert (info.scores, info.training) == ({}, {})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_loaded_as_single(
+    tmp_path: Path, tiny_checkpoint: Path, dtype: torch.dtype
+) -> None:
+    def convert(tensors: Tensors, _: About) -> None:
+        for name, tensor in tensors.items():
+            tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    path = changed(tiny_checkpoint, tmp_path / "half.safetensors", convert)
+    model, _ = load_checkpoint(path)
+    whole, _ = load_checkpoint(tiny_checkpoint)
+    for (name, tensor), expected in zip(model.state_dict().items(), whole.state_dict().values(), strict=True):
+        assert tensor.dtype == expected.dtype, name
+        torch.testing.assert_close(tensor, expected.to(dtype).to(expected.dtype), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("widths", "seconds"), [((3,) * 6, 0.320), ((1,) * 6, 0.128), ((3, 1, 3, 1, 1, 1), 0.192)]
+)
+def test_look_ahead_is_the_margin_and_half_a_window(widths: tuple[int, ...], seconds: float) -> None:
+    config = Config(model=ModelConfig(time_widths=widths))
+    info = CheckpointInfo("par", Path("par.safetensors"), "", config, 0)
+    assert info.look_ahead == pytest.approx(seconds)
+
+
+def garbage(content: bytes) -> Callable[[Path, Path], None]:
+    def write(target: Path, _: Path) -> None:
+        target.write_bytes(content)
+
+    return write
+
+
+def first_part(share: float) -> Callable[[Path, Path], None]:
+    def write(target: Path, source: Path) -> None:
+        content = source.read_bytes()
+        target.write_bytes(content[: int(len(content) * share)])
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        garbage(b""),
+        garbage(b"12345"),
+        garbage(b"pitch\tonset\toffset\n60\t0.1\t0.2\n"),
+        garbage(bytes(range(256)) * 40),
+        garbage(b"\xff" * 5000),
+        garbage((10**6).to_bytes(8, "little") + b"{}"),
+        first_part(0.9),
+        first_part(0.999),
+        first_part(0.001),
+    ],
+    ids=["empty", "5 bytes", "text", "bytes", "ones", "long header", "cut 0.9", "cut 0.999", "cut 0.001"],
+)
+def test_a_damaged_file_is_named(
+    tmp_path: Path, tiny_checkpoint: Path, write: Callable[[Path, Path], None]
+) -> None:
+    path = tmp_path / "damaged.safetensors"
+    write(path, tiny_checkpoint)
+    for read in (checkpoint_info, load_checkpoint):
+        with pytest.raises(
+            CheckpointError, match=r"damaged\.safetensors: not a whole safetensors file"
+        ) as error:
+            read(path)
+        assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("read", [checkpoint_info, load_checkpoint])
+def test_what_cannot_be_opened_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    for path in (tmp_path / "missing.safetensors", tmp_path):
+        with pytest.raises(CheckpointError, match=path.name):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda tensors, _: tensors.pop("note_sequence.output.bias"),
+            r"lacks weights \(note_sequence.output.bias",
+        ),
+        (lambda tensors, _: tensors.clear(), "lacks weights"),
+        (lambda tensors, _: tensors.update(more=torch.zeros(1)), r"has unknown weights \(more, 1 in all\)"),
+        (
+            lambda tensors, _: tensors.update({"note_sequence.output.bias": torch.zeros(6)}),
+            r"note_sequence.output.bias is \(6,\), and its settings say \(5,\)",
+        ),
+        (set_config("model", lstm_units=7), "and its settings say"),
+        (set_config("model", head="full"), "weights"),
+        (set_config("model", film=False), "has unknown weights"),
+    ],
+)
+def test_weights_that_do_not_fit_the_settings_are_named(
+    tmp_path: Path, tiny_checkpoint: Path, change: Callable[[Tensors, About], None], message: str
+) -> None:
+    path = changed(tiny_checkpoint, tmp_path / "odd.safetensors", change)
+    with pytest.raises(CheckpointError, match=message) as error:
+        load_checkpoint(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda _, about: about.clear(), "but not a checkpoint of partranscribe"),
+        (set_about(format="another-program"), "but not a checkpoint of partranscribe"),
+        (set_about(version="2"), "checkpoint version 2, and this program reads 1; update partranscribe"),
+        (lambda _, about: about.pop("version"), "checkpoint version None"),
+        (lambda _, about: about.pop("config"), "its settings cannot be read"),
+        (lambda _, about: about.pop("scores"), "its settings cannot be read"),
+        (set_about(config="{'head': 1}"), "its settings cannot be read"),
+        (set_about(config=""), "its settings cannot be read"),
+        (set_about(config="null"), "its settings cannot be read"),
+        (set_about(config="[]"), "its settings cannot be read"),
+        (set_about(config='{"model": 3}'), "its settings cannot be read"),
+        (set_about(scores="{"), "its settings cannot be read"),
+        (set_config("model", flux=3), "its settings cannot be read.*'flux'"),
+        (set_config("model", cnn_units="many"), "its settings cannot be read.*'many'"),
+        (set_config("model", time_widths=[1, 2]), "its settings cannot be read"),
+        (set_config("model", n_mels=700), "its settings cannot be read"),
+        (set_config("front_end", hop_length=0), "its settings cannot be read"),
+        (set_config("training"), "its settings cannot be read.*unknown section training"),
+    ],
+)
+@pytest.mark.parametrize("read", [checkpoint_info, load_checkpoint])
+def test_settings_that_cannot_be_used_are_named(
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    change: Callable[[Tensors, About], None],
+    message: str,
+    read: Callable[[Path], object],
+) -> None:
+    path = changed(tiny_checkpoint, tmp_path / "odd.safetensors", change)
+    with pytest.raises(CheckpointError, match=message) as error:
+        read(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.pth", "model.ckpt", "model.safetensors"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_is_refused_and_never_unpickled(tmp_path: Path, name: str, zipped: bool) -> None:
+    marker, path = tmp_path / "sprung", tmp_path / name
+    content = pickle.dumps(Trap(marker))
+    if zipped:  # as torch.save writes it
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=name):
+        load_checkpoint(checkpoint_path(str(path)))
+    assert not marker.exists()
+    pickle.loads(content)
+    assert marker.exists()  # the trap works
+
+
+def test_a_failed_save_leaves_the_old_file(
+    tmp_path: Path, lively: Par, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, lively, TINY, name="old")
+    before = path.read_bytes()
+
+    def interrupted(_: Tensors, target: Path, **__: Any) -> None:
+        Path(target).write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(path, lively, TINY, name="new")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_is_a_file_of_the_weights_folder(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "weights_folder", lambda: tmp_path)
+    assert released() == []
+    (tmp_path / "par_compact.safetensors").write_bytes(tiny_checkpoint.read_bytes())
+    assert released() == ["par_compact"]
+    assert checkpoint_path("par_compact") == tmp_path / "par_compact.safetensors"
+
+
+def test_a_model_that_is_not_released_is_told(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "weights_folder", lambda: tmp_path)
+    with pytest.raises(CheckpointError, match="par: no trained weights are released yet; released: none"):
+        checkpoint_path("par")
+    (tmp_path / "par_compact.safetensors").write_bytes(tiny_checkpoint.read_bytes())
+    with pytest.raises(
+        CheckpointError, match="par: no trained weights are released yet; released: par_compact"
+    ):
+        checkpoint_path("par")
+
+
+def test_any_other_name_is_a_path(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    assert checkpoint_path(str(tiny_checkpoint)) == tiny_checkpoint
+    for unknown in ("par_large", str(tmp_path), str(tmp_path / "no.safetensors")):
+        with pytest.raises(CheckpointError, match="no such checkpoint; name par_compact or par, or a"):
+            checkpoint_path(unknown)
+
+
+def test_weights_are_in_the_package_or_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "partranscribe"
+    package.mkdir()
+    monkeypatch.setattr(checkpoint, "__file__", str(package / "checkpoint.py"))
+    assert weights_folder() == tmp_path / "weights"
+    (package / "weights").mkdir()
+    assert weights_folder() == package / "weights"

@@ -1,0 +1,327 @@
+"""The loss by hand, and the loop: it learns, goes on after a stop to the bit, and leaves what is done."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from synth import melody
+from torch import Tensor, nn
+
+from partranscribe.config import Config, ModelConfig
+from partranscribe.model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Par
+from partranscribe.notes import PITCHES, Note
+from partranscribe.training.augment import Augmenter, ContextNoise
+from partranscribe.training.data import Recording, note_array
+from partranscribe.training.loop import TrainConfig, Trainer, log_to
+from partranscribe.training.loss import focal_loss, state_weights, velocity_loss
+
+QUICK = TrainConfig(updates=12, batch=2, crop_frames=24, learning_rate=5e-3, warmup=4, workers=0)
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """The run is cut off here."""
+
+
+@pytest.fixture(scope="module")
+def recordings() -> list[Recording]:
+    """Two melodies of 8 s on a few keys, far apart."""
+    rng, found = np.random.default_rng(0), []
+    for name in ("first", "second"):
+        onsets = np.arange(0.2, 7.5, 0.25)
+        pitches, velocities = rng.choice((45, 57, 69, 81), len(onsets)), rng.choice((30, 110), len(onsets))
+        notes = [
+            Note(float(onset), float(onset) + 0.24, int(pitch), int(velocity))
+            for onset, pitch, velocity in zip(onsets, pitches, velocities, strict=True)
+        ]
+        audio = np.round(melody(notes, 16_000) * 32767).astype(np.int16)
+        found.append(Recording(name, audio, note_array(notes)))
+    return found
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every update takes 31 s, so that each is logged."""
+    ticks = SimpleNamespace(monotonic=itertools.count(0, 31).__next__)
+    monkeypatch.setattr("partranscribe.training.loop.time", ticks)
+
+
+def trainer_in(folder: Path, recordings: list[Recording], config: Config = TINY, **settings: Any) -> Trainer:
+    return Trainer(
+        config,
+        replace(QUICK, **settings),
+        recordings,
+        Augmenter(),
+        ContextNoise(),
+        folder,
+        torch.device("cpu"),
+    )
+
+
+def weights_of(trainer: Trainer) -> dict[str, Tensor]:
+    """All that training changes: weights, batch statistics, and what the optimizer remembers."""
+    kept = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
+    kept |= {f"head.{name}": tensor for name, tensor in trainer.acoustic_head.state_dict().items()}
+    for index, moments in trainer.optimizer.state_dict()["state"].items():
+        kept |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    return {name: tensor.clone() for name, tensor in kept.items()}
+
+
+def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+    """Names of the tensors that are not the same to the bit."""
+    assert one.keys() == other.keys()
+    return [name for name, tensor in one.items() if not torch.equal(tensor, other[name])]
+
+
+def stop_at(update: int) -> Any:
+    def report(entry: dict[str, Any]) -> None:
+        if entry["update"] == update:
+            raise Stopped
+
+    return report
+
+
+def test_focal_loss_is_what_a_hand_computes() -> None:
+    logits = torch.zeros(1, 2, 3, NOTE_STATES)
+    target = torch.zeros(1, 2, 3, dtype=torch.long)
+    logits[0, 0, 0] = torch.tensor([0.0, 0.0, math.log(6.0), 0.0, 0.0])  # 0.6 for the onset
+    target[0, 0, 0] = ONSET
+    loss = focal_loss(logits, target, torch.ones(NOTE_STATES))
+    even = 0.8**2 * math.log(5)  # a fifth for each state
+    onset = 0.4**2 * -math.log(0.6)
+    assert float(loss) == pytest.approx((onset + 5 * even) / 2)  # summed over pitches, mean over frames
+
+
+def test_an_easy_cell_counts_less_the_higher_gamma() -> None:
+    logits, target = torch.tensor([[[[4.0, 0.0, 0.0, 0.0, 0.0]]]]), torch.zeros(1, 1, 1, dtype=torch.long)
+    odds = math.exp(4) / (math.exp(4) + 4)
+    for gamma in (0.0, 1.0, 2.0, 3.0):
+        loss = focal_loss(logits, target, torch.ones(NOTE_STATES), gamma)
+        assert float(loss) == pytest.approx(-((1 - odds) ** gamma) * math.log(odds), rel=1e-4)
+
+
+def test_focal_loss_weighs_each_cell_by_its_true_state() -> None:
+    logits = torch.randn(2, 3, 4, NOTE_STATES, generator=torch.Generator().manual_seed(0))
+    for state in range(NOTE_STATES):
+        target = torch.full((2, 3, 4), state)
+        weights = torch.ones(NOTE_STATES)
+        plain = focal_loss(logits, target, weights)
+        weights[state] = 4.0
+        assert float(focal_loss(logits, target, weights)) == pytest.approx(4 * float(plain))
+
+
+def test_weights_are_for_beginnings_and_for_notes() -> None:
+    weights = state_weights(onset=4.0, note=1.5)
+    assert weights[[OFF, OFFSET, ONSET, SUSTAIN, REONSET]].tolist() == [1.0, 1.5, 4.0, 1.5, 4.0]
+
+
+def test_velocities_count_where_notes_begin() -> None:
+    state = torch.tensor([[[OFF, ONSET, SUSTAIN], [OFFSET, REONSET, OFF]]])
+    target = torch.tensor([[[0.0, 0.5, 0.0], [0.0, 1.0, 0.0]]])
+    velocity = torch.tensor([[[9.0, 0.7, 9.0], [9.0, 0.4, 9.0]]], requires_grad=True)
+    loss = velocity_loss(velocity, target, state)
+    assert float(loss.detach()) == pytest.approx((0.2**2 + 0.6**2) / 2)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert velocity.grad is not None
+    assert (velocity.grad != 0).tolist() == [[[False, True, False], [False, True, False]]]
+
+
+def test_without_a_beginning_there_is_no_velocity_to_learn() -> None:
+    silence = torch.zeros(1, 4, 3, dtype=torch.long)
+    assert float(velocity_loss(torch.ones(1, 4, 3), torch.zeros(1, 4, 3), silence)) == 0
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_note_network_learns(tmp_path: Path, recordings: list[Recording]) -> None:
+    trainer = trainer_in(tmp_path, recordings, updates=40)
+    trainer.run()
+    losses = [entry["state"] for entry in trainer.progress.history]
+    assert len(losses) == 40
+    assert all(math.isfinite(loss) for loss in losses)
+    assert np.mean(losses[-8:]) < 0.6 * np.mean(losses[:4])
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_velocity_network_learns_and_the_note_network_stays(
+    tmp_path: Path, recordings: list[Recording]
+) -> None:
+    notes = trainer_in(tmp_path / "note", recordings, updates=3)
+    notes.run()
+    trainer = trainer_in(tmp_path / "velocity", recordings, phase="velocity", updates=40)
+    trainer.start_from(notes.model, new_velocity=True)
+    begun = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    for name, tensor in trainer.model.velocity_acoustic.state_dict().items():
+        assert torch.equal(tensor, notes.model.note_acoustic.state_dict()[name])
+    trainer.run()
+    changed = differing(trainer.model.state_dict(), begun)
+    assert {name.split(".")[0] for name in changed} == {"velocity_acoustic", "velocity_sequence"}
+    for name, _ in trainer.model.velocity_acoustic.named_parameters():
+        assert f"velocity_acoustic.{name}" in changed
+    losses = [entry["loss"] for entry in trainer.progress.history]
+    assert np.mean(losses[-8:]) < 0.6 * np.mean(losses[:4])
+
+
+def test_the_note_phase_leaves_the_velocity_network(tmp_path: Path, recordings: list[Recording]) -> None:
+    trainer = trainer_in(tmp_path, recordings, updates=2)
+    begun = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    trainer.run()
+    changed = differing(trainer.model.state_dict(), begun)
+    assert {name.split(".")[0] for name in changed} == {"note_acoustic", "note_sequence", "context"}
+
+
+def test_a_trained_velocity_network_is_kept(tmp_path: Path, recordings: list[Recording]) -> None:
+    torch.manual_seed(5)
+    trained = Par(TINY.model)
+    trainer = trainer_in(tmp_path, recordings, phase="velocity")
+    trainer.start_from(trained)
+    assert differing(trainer.model.state_dict(), trained.state_dict()) == []
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("phase", ["note", "velocity"])
+@pytest.mark.parametrize("stops", [(5,), (1, 2, 11)])
+def test_stopped_and_resumed_is_never_stopped(
+    tmp_path: Path, recordings: list[Recording], phase: str, stops: tuple[int, ...]
+) -> None:
+    straight = trainer_in(tmp_path / "straight", recordings, phase=phase)
+    straight.run()
+    for update in stops:
+        broken = trainer_in(tmp_path / "broken", recordings, phase=phase, save_minutes=0)
+        assert broken.resume() is (update != stops[0])
+        with pytest.raises(Stopped):
+            broken.run(stop_at(update + 1))
+    last = trainer_in(tmp_path / "broken", recordings, phase=phase, save_minutes=0)
+    assert last.resume()
+    assert last.progress.update == stops[-1]
+    last.run()
+    assert last.progress.update == straight.progress.update == QUICK.updates
+    assert differing(weights_of(last), weights_of(straight)) == []
+    losses = [[entry["loss"] for entry in one.progress.history] for one in (last, straight)]
+    assert losses[0] == losses[1]
+
+
+def test_the_same_seed_trains_the_same_network(tmp_path: Path, recordings: list[Recording]) -> None:
+    runs = []
+    for name, seed in (("one", 0), ("again", 0), ("other", 1)):
+        trainer = trainer_in(tmp_path / name, recordings, seed=seed, updates=2)
+        trainer.run()
+        runs.append(weights_of(trainer))
+    assert differing(runs[0], runs[1]) == []
+    assert differing(runs[0], runs[2])
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path, recordings: list[Recording]) -> None:
+    trainer = trainer_in(tmp_path, recordings, updates=2)
+    trainer.run()
+    finished = weights_of(trainer)
+    again = trainer_in(tmp_path, recordings, updates=2)
+    assert again.resume()
+    again.run()
+    assert again.progress.update == 2
+    assert differing(weights_of(again), finished) == []
+
+
+def test_without_a_save_there_is_nothing_to_resume(tmp_path: Path, recordings: list[Recording]) -> None:
+    trainer = trainer_in(tmp_path / "new", recordings)
+    assert trainer.resume() is False
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_save_that_breaks_leaves_the_one_before(
+    tmp_path: Path, recordings: list[Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_in(tmp_path, recordings, updates=1)
+    trainer.run()
+
+    def broken(_: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise Stopped
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(Stopped):
+        trainer.save()
+    again = trainer_in(tmp_path, recordings, updates=1)
+    assert again.resume()
+    assert differing(weights_of(again), weights_of(trainer)) == []
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_run_in_minutes_ends_by_the_clock(tmp_path: Path, recordings: list[Recording]) -> None:
+    trainer = trainer_in(tmp_path, recordings, minutes=3.0, updates=1)
+    trainer.run()
+    assert trainer.progress.update == 6  # of 31 s each
+    assert trainer.share_done() == 1.0
+
+
+def test_the_learning_rate_warms_up_holds_and_falls_to_zero(
+    tmp_path: Path, recordings: list[Recording]
+) -> None:
+    trainer = trainer_in(tmp_path, recordings, updates=100, warmup=10, hold=0.4, learning_rate=1.0)
+    rates = {}
+    for update in (0, 4, 9, 10, 40, 70, 99):
+        trainer.progress.update = update
+        rates[update] = trainer._learning_rate()
+    expected = {0: 0.1, 4: 0.5, 9: 1.0, 10: 1.0, 40: 1.0, 70: 0.5, 99: 1 / 60}
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("pitchwise", [True, False])
+def test_outputs_begin_at_how_often_a_state_occurs(
+    tmp_path: Path, recordings: list[Recording], pitchwise: bool
+) -> None:
+    config = replace(TINY, model=replace(TINY.model, pitchwise=pitchwise))
+    trainer = trainer_in(tmp_path, recordings, config)
+    bias = trainer.model.note_sequence.output.bias
+    odds = bias.detach().view(-1, NOTE_STATES).softmax(dim=-1)
+    assert len(odds) == (1 if pitchwise else PITCHES)
+    for row in odds:
+        assert row.argsort(descending=True).tolist() == [OFF, SUSTAIN, OFFSET, ONSET, REONSET]
+        assert row[OFF] > 0.9
+
+
+@pytest.mark.parametrize("phase", ["note", "velocity"])
+@pytest.mark.parametrize(
+    "switches",
+    [{"head": "full"}, {"context": "state"}, {"context": "none"}, {"pitchwise": False}, {"film": False}],
+)
+def test_every_switch_can_be_trained(
+    tmp_path: Path, recordings: list[Recording], phase: str, switches: dict[str, Any]
+) -> None:
+    model: ModelConfig = replace(TINY.model, global_lstm_units=8, **switches)
+    trainer = trainer_in(tmp_path, recordings, replace(TINY, model=model), phase=phase, updates=1)
+    begun = weights_of(trainer)
+    trainer.run()
+    after = weights_of(trainer)
+    trained = {f"model.{name}" for name, value in trainer.model.named_parameters() if value.requires_grad}
+    assert trained
+    changed = {name for name in begun if not torch.equal(begun[name], after[name])}
+    assert len(trained & changed) > 0.8 * len(trained)
+    assert all(after[name].isfinite().all() for name in after)
+
+
+def test_dropout_is_that_of_the_run(tmp_path: Path, recordings: list[Recording]) -> None:
+    trainer = trainer_in(tmp_path, recordings, dropout=0.1)
+    assert {module.p for module in trainer.model.modules() if isinstance(module, nn.Dropout)} == {0.1}
+
+
+def test_hours_count_the_audio_of_all_updates(tmp_path: Path, recordings: list[Recording]) -> None:
+    trainer = trainer_in(tmp_path, recordings, batch=3, crop_frames=160)
+    trainer.progress.update = 1000
+    assert trainer.hours_heard == pytest.approx(1000 * 3 * 5.12 / 3600)
+
+
+def test_a_log_is_a_line_of_json_for_each_entry(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "log.jsonl"
+    entries = [{"update": 1, "loss": 0.5}, {"update": 2, "loss": 0.25}]
+    for entry in entries:
+        log_to(path)(entry)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == entries

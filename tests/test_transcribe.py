@@ -1,0 +1,289 @@
+"""Audio to notes: no seam where the audio is cut, times from the start of the file, and what is told."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, swelling_noise
+from numpy.typing import NDArray
+from synth import write_audio
+from test_model import build, random_mel
+
+from partranscribe.audio import read_blocks
+from partranscribe.config import DecodeConfig
+from partranscribe.errors import AudioError, CheckpointError, DeviceError, PartranscribeError
+from partranscribe.model import Features, Par
+from partranscribe.notes import LOWEST_PITCH, Note, in_order
+from partranscribe.transcribe import FeatureStream, Transcriber, Transcription, resolve_device
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def transcriber(tiny_checkpoint: Path) -> Transcriber:
+    return Transcriber(tiny_checkpoint, "cpu")
+
+
+@pytest.fixture(scope="module")
+def audio() -> NDArray[np.float32]:
+    """15 s, which the front end computes in four groups."""
+    return swelling_noise(21, 15 * RATE + 77)
+
+
+@pytest.fixture(scope="module")
+def whole(transcriber: Transcriber, audio: NDArray[np.float32]) -> Transcription:
+    return transcriber.transcribe_audio(audio)
+
+
+def blocks_of(audio: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float32]]:
+    return (audio[start : start + size] for start in range(0, len(audio), size))
+
+
+def streamed(model: Par, mel: torch.Tensor, sizes: list[int]) -> Features:
+    """Features of mel (1, frames, mels), given in pieces of these sizes over and over."""
+    stream, begin, given = FeatureStream(model), 0, list[Features]()
+    for size in itertools.cycle(sizes):
+        if begin >= mel.shape[1]:
+            break
+        given += stream.push(mel[0, begin : begin + size])
+        begin += size
+    given += stream.finish()
+    return Features(*(torch.cat(one, dim=1) for one in zip(*given, strict=True)))
+
+
+@pytest.mark.parametrize("widths", [(3,) * 6, (1,) * 6, (3, 1, 3, 1, 1, 1)])
+@pytest.mark.parametrize("frames", [1, 2, 6, 7, 13, 40, 64])
+@pytest.mark.parametrize("sizes", [[1], [5], [16], [64], [1, 20, 3]])
+def test_streamed_features_are_those_of_the_whole(
+    widths: tuple[int, ...], frames: int, sizes: list[int]
+) -> None:
+    model, mel = build(time_widths=widths), random_mel(frames=frames)
+    with torch.inference_mode():
+        expected = model.features(mel)
+    for part, whole in zip(streamed(model, mel, sizes), expected, strict=True):
+        torch.testing.assert_close(part, whole, atol=1e-5, rtol=0)
+
+
+def test_a_stream_of_features_waits_for_its_margin_alone() -> None:
+    model, mel = build(time_widths=(3, 1, 3, 1, 1, 1)), random_mel(frames=20)
+    stream = FeatureStream(model)
+    given = [
+        sum(features.note.shape[1] for features in stream.push(mel[0, frame : frame + 1]))
+        for frame in range(20)
+    ]
+    assert given == [0, 0] + [1] * 18
+    assert [features.note.shape[1] for features in stream.finish()] == [2]
+
+
+@pytest.mark.parametrize("size", [100, 5000, 65_536, 10**6])
+def test_notes_do_not_depend_on_where_the_audio_is_cut(
+    transcriber: Transcriber, audio: NDArray[np.float32], whole: Transcription, size: int
+) -> None:
+    assert len(whole.notes) > 300
+    assert transcriber.transcribe_blocks(blocks_of(audio, size)) == whole
+
+
+def test_the_same_audio_gives_the_same_notes(
+    transcriber: Transcriber, audio: NDArray[np.float32], whole: Transcription
+) -> None:
+    transcriber.transcribe_audio(swelling_noise(22, 3 * RATE))  # what was heard before is forgotten
+    assert transcriber.transcribe_audio(audio) == whole
+
+
+def test_the_beginning_of_a_recording_does_not_hear_its_end(
+    transcriber: Transcriber, audio: NDArray[np.float32], whole: Transcription
+) -> None:
+    seconds = 8.0
+    part = transcriber.transcribe_audio(audio[: round(seconds * RATE)])
+    settled = seconds - 0.5  # the window, the margin and the reflected end reach less far
+    begun = [[note.onset for note in one.notes if note.offset < settled] for one in (part, whole)]
+    assert begun[0] == begun[1]
+    assert len(begun[0]) > 100
+
+
+def test_notes_are_in_order_within_the_recording_and_do_not_overlap(
+    audio: NDArray[np.float32], whole: Transcription
+) -> None:
+    assert whole.duration == len(audio) / RATE
+    assert whole.notes == in_order(whole.notes)
+    assert max(note.offset for note in whole.notes) <= whole.duration
+    for pitch in {note.pitch for note in whole.notes}:
+        of_pitch = [note for note in whole.notes if note.pitch == pitch]
+        assert all(one.offset <= other.onset for one, other in pairwise(of_pitch))
+
+
+def test_progress_rises_to_the_duration(transcriber: Transcriber, audio: NDArray[np.float32]) -> None:
+    for samples in (len(audio), 20 * 512, 2049):
+        done: list[float] = []
+        transcriber.transcribe_blocks(blocks_of(audio[:samples], 5000), progress=done.append)
+        assert done == sorted(done)
+        assert done[0] > 0
+        assert done[-1] == samples / RATE
+
+
+def test_an_excerpt_has_the_times_of_the_file(
+    transcriber: Transcriber, audio: NDArray[np.float32], tmp_path: Path
+) -> None:
+    path = write_audio(tmp_path / "noise.wav", audio, RATE)
+    start, end = 2.5, 7.0
+    excerpt = np.concatenate(list(read_blocks(path, RATE, start=start, end=end)))
+    alone = transcriber.transcribe_audio(excerpt)
+    placed = transcriber.transcribe(path, start=start, end=end)
+    assert placed.duration == alone.duration == end - start
+    assert len(placed.notes) == len(alone.notes) > 50
+    for note, expected in zip(placed.notes, alone.notes, strict=True):
+        assert note.onset == pytest.approx(start + expected.onset)
+        assert note.offset == pytest.approx(start + expected.offset)
+        assert replace(note, onset=0, offset=1) == replace(expected, onset=0, offset=1)
+    assert start <= placed.notes[0].onset
+    assert max(note.offset for note in placed.notes) <= end
+
+
+def test_a_file_of_another_rate_has_the_same_length(transcriber: Transcriber, tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "noise.flac", swelling_noise(23, 3 * 44_100), 44_100)
+    assert transcriber.transcribe(path).duration == pytest.approx(3.0, abs=1e-3)
+
+
+def test_silence_can_be_transcribed(transcriber: Transcriber) -> None:
+    transcription = transcriber.transcribe_audio(np.zeros(3 * RATE, np.float32))
+    assert transcription.duration == 3.0
+
+
+@pytest.mark.parametrize("samples", [1, 1000, 2048])
+def test_a_recording_too_short_for_a_spectrum_is_named(
+    transcriber: Transcriber, tmp_path: Path, samples: int
+) -> None:
+    path = write_audio(tmp_path / "blip.wav", np.zeros(samples), RATE)
+    with pytest.raises(
+        AudioError, match=r"blip\.wav: .* s of audio, and one spectrum needs 0\.128 s"
+    ) as error:
+        transcriber.transcribe(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2048])
+def test_too_little_audio_in_memory_is_told(transcriber: Transcriber, samples: int) -> None:
+    with pytest.raises(AudioError, match="one spectrum needs"):
+        transcriber.transcribe_audio(np.zeros(samples, np.float32))
+
+
+def test_half_a_window_and_a_sample_are_enough(transcriber: Transcriber, tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "blip.wav", np.zeros(2049), RATE)
+    assert transcriber.transcribe(path).duration == 2049 / RATE
+
+
+def test_a_file_that_is_not_there_is_named(transcriber: Transcriber, tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"nothing\.wav"):
+        transcriber.transcribe(tmp_path / "nothing.wav")
+
+
+def test_audio_in_double_precision_will_do(transcriber: Transcriber, audio: NDArray[np.float32]) -> None:
+    short = audio[: 2 * RATE]
+    assert transcriber.transcribe_audio(short.astype(np.float64)) == transcriber.transcribe_audio(short)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fact"),
+    [
+        (np.zeros((RATE, 2), np.float32), r"shape \(16000, 2\)"),
+        (np.zeros(RATE, np.int16), "int16"),
+        (np.full(RATE, np.nan, np.float32), "not finite"),
+    ],
+)
+def test_audio_that_is_no_mono_sound_is_refused(
+    transcriber: Transcriber, wrong: NDArray[np.float32], fact: str
+) -> None:
+    with pytest.raises(AudioError, match=fact):
+        transcriber.transcribe_audio(wrong)
+
+
+def test_settings_of_decoding_replace_those_of_the_checkpoint(
+    tiny_checkpoint: Path, audio: NDArray[np.float32], whole: Transcription
+) -> None:
+    never = DecodeConfig(onset_bias=-1e4, reonset_bias=-1e4)
+    silent = Transcriber(tiny_checkpoint, "cpu", never)
+    assert silent.transcribe_audio(audio[: 3 * RATE]).notes == []
+    assert silent.about()["settings"]["decode"]["onset_bias"] == -1e4
+    late = Transcriber(tiny_checkpoint, "cpu", DecodeConfig(onset_shift=0.001))
+    onsets = [note.onset for note in late.transcribe_audio(audio).notes]
+    np.testing.assert_allclose(onsets, [note.onset + 0.001 for note in whole.notes])
+
+
+def test_about_names_the_model_its_file_and_its_settings(
+    transcriber: Transcriber, tiny_checkpoint: Path
+) -> None:
+    about = transcriber.about()
+    assert about["model"] == "tiny"
+    assert about["checkpoint_sha256"] == transcriber.info.sha256
+    assert len(about["checkpoint_sha256"]) == 64
+    assert about["settings"] == TINY.to_dict()
+
+
+def test_an_unknown_model_is_told() -> None:
+    with pytest.raises(CheckpointError, match="par_huge: no such checkpoint"):
+        Transcriber("par_huge", "cpu")
+
+
+def pretend_cuda(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "expected"),
+    [
+        ("auto", 0, "cpu"),
+        ("auto", 2, "cuda"),
+        ("cpu", 0, "cpu"),
+        ("cpu", 2, "cpu"),
+        ("cuda", 1, "cuda"),
+        ("cuda:1", 2, "cuda:1"),
+    ],
+)
+def test_a_device_that_is_there_is_used(
+    monkeypatch: pytest.MonkeyPatch, name: str, devices: int, expected: str
+) -> None:
+    pretend_cuda(monkeypatch, devices)
+    assert resolve_device(name) == torch.device(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "message"),
+    [
+        ("cuda", 0, "cuda: no usable CUDA devices here; use --device cpu"),
+        ("cuda:0", 0, "cuda:0: no usable CUDA devices here"),
+        ("cuda:99", 2, "cuda:99: 2 usable CUDA devices here"),
+        ("tpu", 1, "tpu: no such device; use auto, cpu, cuda or cuda:N"),
+        ("", 1, "no such device"),
+        ("cuda:x", 1, "cuda:x: no such device"),
+        ("meta", 1, "meta: not supported"),
+        ("mps", 1, "mps: not supported"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, devices: int, message: str
+) -> None:
+    pretend_cuda(monkeypatch, devices)
+    with pytest.raises(DeviceError, match=message):
+        resolve_device(name)
+    assert issubclass(DeviceError, PartranscribeError)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_hears_the_notes_of_the_cpu(
+    tiny_checkpoint: Path, audio: NDArray[np.float32], whole: Transcription
+) -> None:
+    on_cuda = Transcriber(tiny_checkpoint, "cuda").transcribe_audio(audio)
+
+    def rounded(note: Note) -> tuple[int, int, int]:
+        return round(note.onset * 1000), round(note.offset * 1000), note.pitch - LOWEST_PITCH
+
+    one, other = ({rounded(note) for note in each.notes} for each in (on_cuda, whole))
+    assert len(one & other) >= 0.99 * len(one | other)
