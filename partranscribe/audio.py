@@ -6,6 +6,7 @@ import math
 import re
 import stat
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -194,7 +195,7 @@ def _open(path: Path) -> _Source:
     return _FFmpegSource(path)
 
 
-class _Source:
+class _Source(ABC):
     """An open file.
 
     `readable` is how many seconds are there, where it is known beforehand that they are too few; `fault` is
@@ -205,12 +206,12 @@ class _Source:
     readable: float | None = None
     fault: Exception | None = None
 
+    @abstractmethod
     def chunks(self, first: int, last: int) -> Iterator[Placed]:
         """Samples without a hole, from `first` or before it (even < 0), to `last`, the end or a fault."""
-        raise NotImplementedError
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
 
 class _SequentialFile(sf.SoundFile):  # type: ignore[misc]

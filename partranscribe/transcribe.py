@@ -155,13 +155,21 @@ class Transcriber:
         except _TooShortError as error:
             raise AudioError(f"{path}: {error}; is the file complete?") from None
 
-    def transcribe_audio(self, audio: NDArray[np.float32]) -> Transcription:
+    def transcribe_audio(self, audio: NDArray[np.floating]) -> Transcription:
         """The notes of audio in memory: (samples,), mono, at the front end's sample rate.
 
+        Args:
+            audio: floats, of which full scale is -1 to 1.
+
         Raises:
-            AudioError: it is too short for one spectrum.
+            AudioError: it is no such audio, or too short for one spectrum.
         """
-        return self.transcribe_blocks([audio])
+        if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
+            fact = f"audio of shape {audio.shape} and type {audio.dtype}"
+            raise AudioError(f"{fact}; give one channel of floats, -1 to 1: (samples,)")
+        if not np.isfinite(audio).all():
+            raise AudioError("some samples are not finite; check where the audio comes from")
+        return self.transcribe_blocks([audio.astype(np.float32, copy=False)])
 
     def transcribe_blocks(
         self,
@@ -194,7 +202,8 @@ class Transcriber:
                 notes += collector.push(frames)
                 done += len(frames.state)
                 if progress is not None:
-                    progress(done * front_end.seconds_per_frame)
+                    heard = mels.samples / front_end.sample_rate
+                    progress(min(done * front_end.seconds_per_frame, heard))
         notes += collector.finish()
         duration = mels.samples / front_end.sample_rate
         placed = [_placed(note, start, duration) for note in notes if note.onset < duration]

@@ -101,7 +101,7 @@ def test_the_pools_leave_175_of_700_bins() -> None:
     for block in blocks_of(model):
         block.register_forward_hook(lambda _, __, output: seen.append(tuple(output.shape)))
     model.note_acoustic(torch.zeros(2, 3, 700))
-    assert seen == [(2, SMALL.cnn_units, bins, 3) for bins in (700, 350, 175)]
+    assert seen == [(2, SMALL.cnn_units, 3, bins) for bins in (700, 350, 175)]
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -252,7 +252,7 @@ def test_features_reach_back_as_far_as_they_look_ahead(frames: int) -> None:
 def test_film_starts_with_a_scale_near_one(channels: int, bins: int, seed: int) -> None:
     torch.manual_seed(seed)
     gamma, beta = Film(channels, bins).factors()
-    assert gamma.shape == beta.shape == (channels, bins, 1)
+    assert gamma.shape == beta.shape == (channels, 1, bins)
     assert 0.8 < float(gamma.detach().mean()) < 1.2
     assert float(gamma.detach().min()) > 0.4
     assert float(gamma.detach().max()) < 1.8
@@ -262,15 +262,15 @@ def test_film_depends_on_the_height_and_is_used_twice() -> None:
     block = blocks_of(build())[0]
     assert block.film is not None
     gamma, beta = block.film.factors()
-    assert not torch.allclose(gamma[:, 0], gamma[:, -1])
-    x = random_mel().transpose(1, 2).unsqueeze(1)
+    assert not torch.allclose(gamma[..., 0], gamma[..., -1])
+    x = random_mel().unsqueeze(1)
     a = gamma * torch.relu(block.conv1(x)) + beta
     expected = torch.relu(a + gamma * block.norm(block.conv2(a)) + beta)
     torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=0)
 
 
 def test_without_film_a_block_is_its_convolutions() -> None:
-    block, x = blocks_of(build(film=False))[0], random_mel().transpose(1, 2).unsqueeze(1)
+    block, x = blocks_of(build(film=False))[0], random_mel().unsqueeze(1)
     a = torch.relu(block.conv1(x))
     torch.testing.assert_close(block(x), torch.relu(a + block.norm(block.conv2(a))))
 
@@ -291,7 +291,7 @@ def test_pitch_linear_is_a_convolution_of_88_groups(inputs: int, outputs: int) -
 def test_the_layers_of_the_compact_head_keep_pitches_apart() -> None:
     torch.manual_seed(0)
     head = CompactHead(channels=3, bins=8, hidden=4).eval()
-    x = torch.randn(1, 3, 8, 5)
+    x = torch.randn(1, 3, 5, 8)
     before = head(x)
     rows = slice(40 * head.hidden, 41 * head.hidden)
     with torch.no_grad():
@@ -303,7 +303,7 @@ def test_the_full_head_is_normalised_over_pitches_and_features() -> None:
     torch.manual_seed(0)
     head = FullHead(channels=3, bins=8, hidden=4).eval()
     assert head.norm.normalized_shape == (PITCHES, 4)
-    features = head(torch.randn(2, 3, 8, 5))
+    features = head(torch.randn(2, 3, 5, 8))
     assert features.shape == (2, 5, PITCHES, 4)
     assert features.min() == 0
     # Half of a normal distribution: the mean of what is above zero, and zeros, is 0.4.

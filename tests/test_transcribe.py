@@ -192,8 +192,8 @@ def test_audio_in_double_precision_will_do(transcriber: Transcriber, audio: NDAr
 @pytest.mark.parametrize(
     ("wrong", "fact"),
     [
-        (np.zeros((RATE, 2), np.float32), r"shape \(16000, 2\)"),
-        (np.zeros(RATE, np.int16), "int16"),
+        (np.zeros((RATE, 2), np.float32), r"shape \(16000, 2\) and type float32"),
+        (np.zeros(RATE, np.int16), r"shape \(16000,\) and type int16"),
         (np.full(RATE, np.nan, np.float32), "not finite"),
     ],
 )

@@ -194,6 +194,8 @@ class Trainer:
 
     def run(self, report: Callable[[dict[str, Any]], None] | None = None) -> None:
         """Train until the run is done, saving every few minutes and at the end."""
+        if self.share_done() >= 1.0:
+            return
         self.model.train()
         if self.settings.phase == "velocity":
             self.model.note_acoustic.eval()
@@ -252,6 +254,7 @@ class Trainer:
             batch_size=settings.batch,
             num_workers=settings.workers,
             prefetch_factor=4 if settings.workers else None,
+            generator=torch.Generator(),  # its own: a loader draws a seed, which must not shift the dropout
         )
         yield from loader
 
