@@ -1,4 +1,4 @@
-"""What the sampler plays is where the labels say: attacks, dampers, pedal, re-strikes, tuning and loudness."""
+"""What the sampler plays is where the labels say: attacks, dampers, pedal, strikes, tuning and loudness."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ def transcriber(tiny_checkpoint: Path) -> Transcriber:
 
 @pytest.fixture(scope="module")
 def audio() -> NDArray[np.float32]:
-    """15 s, which the front end computes in four groups."""
-    return swelling_noise(21, 15 * RATE + 77)
+    """10 s, which the front end computes in three groups."""
+    return swelling_noise(21, 10 * RATE + 77)
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +82,11 @@ def test_a_stream_of_features_waits_for_its_margin_alone() -> None:
     assert [features.note.shape[1] for features in stream.finish()] == [2]
 
 
-@pytest.mark.parametrize("size", [100, 5000, 65_536, 10**6])
+@pytest.mark.parametrize("size", [100, 5000, 65_536])
 def test_notes_do_not_depend_on_where_the_audio_is_cut(
     transcriber: Transcriber, audio: NDArray[np.float32], whole: Transcription, size: int
 ) -> None:
-    assert len(whole.notes) > 300
+    assert len(whole.notes) > 200
     assert transcriber.transcribe_blocks(blocks_of(audio, size)) == whole
 
 
@@ -100,7 +100,7 @@ def test_the_same_audio_gives_the_same_notes(
 def test_the_beginning_of_a_recording_does_not_hear_its_end(
     transcriber: Transcriber, audio: NDArray[np.float32], whole: Transcription
 ) -> None:
-    seconds = 8.0
+    seconds = 6.0
     part = transcriber.transcribe_audio(audio[: round(seconds * RATE)])
     settled = seconds - 0.5  # the window, the margin and the reflected end reach less far
     begun = [[note.onset for note in one.notes if note.offset < settled] for one in (part, whole)]

@@ -22,7 +22,7 @@ from .labels import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN, 
 
 Audio = NDArray[np.float32]
 
-_LOUDEST_DB = -18.0  # RMS of the attack of middle C at velocity 127, relative to full scale
+_LOUDEST_DB = -24.0  # RMS of the attack of middle C at velocity 127, relative to full scale
 _ATTACK_SECONDS = 0.05  # an attack lies within so much of the beginning of its sample
 _THUMP_HERTZ = 300  # of a key and its action, heard before the string
 _LEVEL_SECONDS = 0.3  # the loudness of a sample is its RMS over so much after the attack
@@ -44,7 +44,7 @@ class SamplerSettings:
         release: seconds in which a damped voice falls by 60 dB, of the lowest key and of the highest damped.
         release_spread: these seconds are multiplied by a factor drawn between its inverse and itself.
         restrike: seconds in which the old voice of a key that is struck again fades, drawn between the two.
-        undamped_from: the lowest pitch without a damper.
+        undamped_from: the lowest pitch without a damper, 21..109.
     """
 
     cents: float = 0.0
@@ -115,7 +115,9 @@ def load_instrument(audio: Path, table: Path, sample_rate: int = 16_000) -> Inst
         ]
         sampled = [sample.pitch for sample in samples]
         degree = min(2, len(set(sampled)) - 1)
-        balance = np.polynomial.Polynomial.fit(sampled, [sample.level for sample in samples], degree)
+        balance = np.polynomial.Polynomial.fit(
+            sampled, [sample.level for sample in samples], degree, domain=(LOWEST_PITCH, HIGHEST_PITCH)
+        )
         levels = balance(np.clip(pitches, min(sampled), max(sampled))) - balance(_MIDDLE_C) + _LOUDEST_DB
         sounds[microphone] = [
             [
@@ -206,11 +208,11 @@ def vary(
     tempo: tuple[float, float] = (0.8, 1.25),
     exponent: tuple[float, float] = (0.7, 1.4),
 ) -> Performance:
-    """The performance in another key, at another tempo and with another touch, each drawn evenly.
+    """The performance in another key, at another tempo and with another touch.
 
     Args:
         performance: to start from.
-        rng: where chance comes from.
+        rng: draws the three, tempo and touch evenly on a logarithmic scale.
         transpose: semitones at most, up or down, fewer where a note would leave the keyboard.
         tempo: range of its factor.
         exponent: range of the exponent of velocity / 127.
@@ -265,6 +267,8 @@ def render(
     settings: SamplerSettings | None = None,
 ) -> Audio:
     """Play notes on an instrument.
+
+    An attack is at its onset to half a sample. A note that outlasts its sample is silent at its end.
 
     Args:
         notes: with the times at which their dampers fall, from `sounding`; 0 is the first sample, and what
