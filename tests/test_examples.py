@@ -1,0 +1,52 @@
+"""The scripts in `examples` run, and the recording there is what they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from partranscribe.checkpoint import released
+from partranscribe.note_io import read_notes
+from synth import tone, write_audio
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+RATE = 16_000
+
+
+def run(script: str, *arguments: object) -> str:
+    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_recording_is_made_with_its_notes(tmp_path: Path) -> None:
+    sound = tone(60, 2.0, RATE)
+    write_audio(tmp_path / "upright-kawai.opus", sound, RATE)
+    table = f"start,length,pitch,velocity_low,velocity_high,microphone\n0,{len(sound)},60,1,127,near\n"
+    (tmp_path / "upright-kawai.csv").write_text(table)
+    printed = run("make_recording.py", tmp_path, "--output", tmp_path)
+    audio, rate = soundfile.read(tmp_path / "prelude.flac")
+    notes = read_notes(tmp_path / "prelude.mid")
+    assert printed.startswith(f"{len(notes)} notes in ")
+    assert rate == RATE
+    assert max(note.offset for note in notes) < len(audio) / rate
+    assert notes == read_notes(EXAMPLES / "prelude.mid")
+
+
+def test_attacks_of_the_recording_are_at_its_notes() -> None:
+    audio, rate = soundfile.read(EXAMPLES / "prelude.flac")
+    first = read_notes(EXAMPLES / "prelude.mid")[0]
+    heard = np.flatnonzero(np.abs(audio) > 0.1 * np.abs(audio[: 2 * rate]).max())[0] / rate
+    assert heard == pytest.approx(first.onset, abs=0.01)
+
+
+def test_python_example_finds_the_prelude() -> None:
+    if not released():
+        pytest.skip("no trained weights are released")
+    printed = run("transcribe_and_score.py")
+    assert len(printed.splitlines()) == 6
+    assert float(printed.split("note F1 ")[1].split(",")[0]) > 0.9
