@@ -1,8 +1,8 @@
 """Scores of a checkpoint on a folder of recordings with their note lists.
 
 `python benchmarks/accuracy.py FOLDER [--model NAME|PATH]` prints a table, raw, and the means with the median
-onset error of each piece taken out. `--release TEST_SET` copies the checkpoint to `weights/` with the raw means
-inside, under that name, and writes its hash there.
+onset error of each piece taken out. `--release TEST_SET` copies the checkpoint to `weights/` with the raw
+means inside, under that name, and writes its hash there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Transcribe a recording and score the result: python examples/transcribe_and_score.py [RECORDING REFERENCE]."""
+"""Transcribes a recording and scores the result.
+
+python examples/transcribe_and_score.py [RECORDING REFERENCE]
+"""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ import pytest
 import soundfile as sf
 import soxr
 from numpy.typing import NDArray
-from synth import add_video, click, encode_video, melody, write_audio, write_with_ffmpeg
 
 from partranscribe.audio import AUDIO_SUFFIXES, AudioInfo, probe, read_blocks
 from partranscribe.errors import AudioError
 from partranscribe.notes import Note
+from synth import add_video, click, encode_video, melody, write_audio, write_with_ffmpeg
 
 RATE = 16_000
 TUNE = [Note(0.1, 0.9, 60, 90), Note(0.5, 1.4, 67, 70), Note(1.0, 2.0, 72, 110)]

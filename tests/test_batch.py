@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import swelling_noise
-from synth import write_audio
 
+from conftest import swelling_noise
 from partranscribe.batch import Job, Outcome, UsageError, Watcher, plan, run
 from partranscribe.note_io import read_notes
 from partranscribe.transcribe import Transcriber
+from synth import write_audio
 
 RATE = 16_000
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, random_context
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from conftest import TINY, random_context
 from partranscribe import checkpoint
 from partranscribe.checkpoint import (
     CheckpointInfo,

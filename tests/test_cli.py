@@ -13,14 +13,14 @@ import mido
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import swelling_noise
-from synth import write_audio
 
+from conftest import swelling_noise
 from partranscribe import __version__
 from partranscribe.checkpoint import released
 from partranscribe.cli import main
 from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
+from synth import write_audio
 
 RATE = 16_000
 

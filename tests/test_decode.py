@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, states, swelling_noise
 
+from conftest import TINY, states, swelling_noise
 from partranscribe.config import DecodeConfig
 from partranscribe.decode import DecoderState, Frames, NoteCollector, advance, decode, initial_state
 from partranscribe.frontend import LogMel

@@ -9,9 +9,9 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from conftest import swelling_noise
 from numpy.typing import NDArray
 
+from conftest import swelling_noise
 from partranscribe.config import FrontEndConfig
 from partranscribe.frontend import LogMel, LogMelStream, mel_filters
 

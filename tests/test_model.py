@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import random_context
 from torch import Tensor, nn
 
+from conftest import random_context
 from partranscribe.config import PAR, PAR_COMPACT, Head, ModelConfig
 from partranscribe.model import (
     NOTE_STATES,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TINY, random_context, swelling_noise
 
+from conftest import TINY, random_context, swelling_noise
 from partranscribe.config import ModelConfig
 from partranscribe.frontend import LogMel
 from partranscribe.model import Features, LastFrame, Par

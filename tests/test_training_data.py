@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import swelling_noise
 from numpy.typing import NDArray
-from synth import melody, write_audio
-from test_training_augment import augmenter, context_noise, room
 from torch.utils.data import DataLoader
 
+from conftest import swelling_noise
 from partranscribe.config import FrontEndConfig
 from partranscribe.frontend import LogMel
 from partranscribe.model import OFFSET, ONSET
@@ -24,6 +22,8 @@ from partranscribe.training import data
 from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import Crop, Crops, Recording, load_folder, note_array
 from partranscribe.training.labels import context_labels, frame_labels
+from synth import melody, write_audio
+from test_training_augment import augmenter, context_noise, room
 
 RATE, FRAMES, MAX_DURATION = 16_000, 60, 157
 FRONT_END = FrontEndConfig(n_mels=32)

@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from conftest import spelled, states
 from numpy.typing import NDArray
 
+from conftest import spelled, states
 from partranscribe.decode import Frames, NoteCollector
 from partranscribe.model import ONSET, REONSET
 from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES, Note

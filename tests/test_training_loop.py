@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
-from synth import melody
 from torch import Tensor, nn
 
+from conftest import TINY
 from partranscribe.config import Config, ModelConfig
 from partranscribe.model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Par
 from partranscribe.notes import PITCHES, Note
@@ -24,6 +23,7 @@ from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import Recording, note_array
 from partranscribe.training.loop import TrainConfig, Trainer, log_to
 from partranscribe.training.loss import focal_loss, state_weights, velocity_loss
+from synth import melody
 
 QUICK = TrainConfig(updates=8, batch=2, crop_frames=24, learning_rate=5e-3, warmup=4, workers=0)
 

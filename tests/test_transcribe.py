@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, swelling_noise
 from numpy.typing import NDArray
-from synth import write_audio
-from test_model import build, random_mel
 
+from conftest import TINY, swelling_noise
 from partranscribe.audio import read_blocks
 from partranscribe.config import DecodeConfig
 from partranscribe.errors import AudioError, CheckpointError, DeviceError, PartranscribeError
 from partranscribe.model import Features, Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
 from partranscribe.transcribe import FeatureStream, Transcriber, Transcription, resolve_device
+from synth import write_audio
+from test_model import build, random_mel
 
 RATE = 16_000
 
