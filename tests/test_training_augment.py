@@ -110,12 +110,12 @@ def test_what_sounded_before_a_crop_is_heard_in_it() -> None:
     assert loudness(crop[: RATE // 4]) > loudness(crop[-RATE // 2 :]) + 10
 
 
-def test_the_end_of_a_long_response_does_not_wrap_around_to_the_crop() -> None:
+@pytest.mark.parametrize("samples", [65_536 - 2 * RATE, 65_536 - RATE])
+def test_the_end_of_a_long_response_does_not_wrap_around_to_the_crop(samples: int) -> None:
     response = np.zeros(2 * RATE, np.float32)
     response[[0, -1]] = (0.8, 0.6)
     settings = augmenter(rooms=[response])
-    # Lead, crop and the second that is kept free fill a transform of 65536 samples with none to spare.
-    samples = 65_536 - RATE - RATE
+    # With or without the second that is kept free, lead and crop fill a transform to its last sample.
     audio = np.zeros(RATE + samples, np.float32)
     audio[RATE + samples - 100] = 1.0
     crop = settings.apply(audio, 1.0, RATE, samples, np.random.default_rng(0))
@@ -266,6 +266,8 @@ def test_states_near_a_note_are_replaced_in_half_of_the_crops() -> None:
         near = wrong.state[38:63, 30:50]
         assert {*near.ravel().tolist()} == set(range(NOTE_STATES))
         assert 0.7 < (near[2:-2] != state[40:61, 30:50]).mean() < 0.9  # any of five, the right one as well
+        assert wrong.state[38:40, 30:50].any()
+        assert wrong.state[61:63, 30:50].any()
         far = wrong.state.copy()
         far[38:63, 30:50] = OFF
         assert not far.any()

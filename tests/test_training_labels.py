@@ -186,9 +186,9 @@ def labels_of(row: str, velocity: NDArray[np.float32] | None = None) -> FrameLab
 
 
 def test_the_context_is_that_of_the_frame_before_and_silence_at_first() -> None:
-    context = context_labels(labels_of("O==xR=...="), max_duration=10)
+    context = context_labels(labels_of("O==xR=..=="), max_duration=10)
     key = KEY - LOWEST_PITCH
-    assert spelled(context.state[:, key]) == ".O==xR=..."
+    assert spelled(context.state[:, key]) == ".O==xR=..="
     np.testing.assert_allclose(context.duration[:, key], np.array([0, 1, 2, 3, 0, 1, 2, 0, 0, 0]) / 10)
     np.testing.assert_allclose(context.velocity[:, key], np.array([0, 1, 1, 1, 0, 1, 1, 0, 0, 0]) / 2)
     assert not np.delete(context.state, key, axis=1).any()

@@ -119,6 +119,13 @@ def test_notes_are_in_order_within_the_recording_and_do_not_overlap(
         assert all(one.offset <= other.onset for one, other in pairwise(of_pitch))
 
 
+def test_no_note_begins_at_the_end(tiny_checkpoint: Path, audio: NDArray[np.float32]) -> None:
+    restless = Transcriber(tiny_checkpoint, "cpu", DecodeConfig(onset_bias=1e4))
+    transcription = restless.transcribe_audio(audio[: 8 * 512])  # frames 0 to 8, the last of them at the end
+    onsets = sorted({note.onset for note in transcription.notes})
+    np.testing.assert_allclose(onsets, np.arange(8) * 0.032)
+
+
 def test_progress_rises_to_the_duration(transcriber: Transcriber, audio: NDArray[np.float32]) -> None:
     for samples in (len(audio), 20 * 512, 2049):
         done: list[float] = []
