@@ -169,6 +169,11 @@ class CompactHead(nn.Module):
         self.squeeze = nn.Sequential(
             nn.Conv2d(channels, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1), nn.ReLU()
         )
+        only = self.squeeze[3]
+        assert isinstance(only, nn.Conv2d)
+        assert only.bias is not None
+        nn.init.uniform_(only.weight, 0.0, 0.5)  # with one channel left, a negative start can stay dead
+        nn.init.zeros_(only.bias)
         self.split = nn.Linear(bins, PITCHES * hidden)
         self.split_norm = nn.BatchNorm1d(PITCHES * hidden)
         self.dropout = nn.Dropout(_DROPOUT)

@@ -304,7 +304,23 @@ def test_audio_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(data, "read_blocks", None)
     (again,) = load_folder(folder, cache, RATE)
     np.testing.assert_array_equal(first.audio, again.audio)
-    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["a.npy"]
+    assert len(list(cache.rglob("*.npy"))) == 1
+
+
+def test_changed_audio_is_decoded_again(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "pieces", tmp_path / "cache"
+    write_pair(folder, "a", ".csv", [Note(0.5, 1.0, 60, 64)])
+    (first,) = load_folder(folder, cache, RATE)
+    write_pair(folder, "a", ".csv", [Note(0.5, 2.0, 60, 64)])
+    (again,) = load_folder(folder, cache, RATE)
+    assert len(again.audio) == len(first.audio) + RATE
+
+
+def test_recordings_of_one_name_in_two_folders_stay_apart(tmp_path: Path) -> None:
+    for place, seconds in (("x", 1.0), ("y", 2.0)):
+        write_pair(tmp_path / place / "pieces", "a", ".csv", [Note(0.5, 0.5 + seconds, 60, 64)])
+    lengths = [len(load_folder(tmp_path / p / "pieces", tmp_path / "cache", RATE)[0].audio) for p in "xy"]
+    assert lengths == [2 * RATE, 3 * RATE]
 
 
 def test_audio_without_notes_is_no_recording_and_is_not_decoded(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..audio import read_blocks
+from ..audio import AUDIO_SUFFIXES, read_blocks
 from ..config import FrontEndConfig
-from ..note_io import read_notes
+from ..note_io import SUFFIXES, read_notes
 from ..notes import Note
 from .augment import Augmenter, ContextNoise
-from .labels import ONSET_COLUMN, NoteArray, context_labels, frame_labels
+from .labels import OFFSET_COLUMN, ONSET_COLUMN, NoteArray, context_labels, frame_labels
 
-_NOTE_SUFFIXES = (".tsv", ".mid", ".midi", ".csv")
-_AUDIO_SUFFIXES = (".opus", ".flac", ".wav", ".mp3", ".ogg")
+_CONTEXT_SECONDS = 1.0  # of notes around a crop that context noise may move into it
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,17 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
     """Every recording of a folder that has a note list beside it, in the order of names.
 
     Args:
-        folder: audio files, each with a .tsv, .mid or .csv of the same name.
+        folder: audio files, each with a note list of the same name.
         cache: where decoded audio is kept between runs, as one .npy file a recording.
         sample_rate: of the front end.
     """
     recordings = []
-    for source in sorted(path for path in folder.rglob("*") if path.suffix in _AUDIO_SUFFIXES):
-        beside = (source.with_suffix(ending) for ending in _NOTE_SUFFIXES)
+    for source in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
+        beside = (source.with_suffix(ending) for ending in SUFFIXES)
         labels = next((path for path in beside if path.exists()), None)
         if labels is None:
             continue
-        stored = cache / folder.name / source.relative_to(folder).with_suffix(".npy")
+        stored = cache / f"{source.stem}-{_fingerprint(source, sample_rate)}.npy"
         if not stored.exists():
             stored.parent.mkdir(parents=True, exist_ok=True)
             audio = np.concatenate(list(read_blocks(source, sample_rate)))
@@ -78,6 +78,13 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
         audio = np.load(stored, mmap_mode="r")
         recordings.append(Recording(source.stem, audio, note_array(read_notes(labels))))
     return recordings
+
+
+def _fingerprint(source: Path, sample_rate: int) -> str:
+    """Changes with the place and the content of a file, as far as its size and date tell."""
+    status = source.stat()
+    told = (str(source.resolve()), status.st_size, status.st_mtime_ns, sample_rate)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
 
 class Crops(Dataset[Crop]):
@@ -131,7 +138,11 @@ class Crops(Dataset[Crop]):
         origin = (begin + (lead + front.n_fft // 2) * speed) / rate
         notes = recording.notes.copy()
         notes[:, :2] = (notes[:, :2] - origin) / speed
-        return self._label(audio, _around(notes, self._frames / front.frames_per_second), rng)
+        fps = front.frames_per_second
+        near = (notes[:, ONSET_COLUMN] < self._frames / fps + _CONTEXT_SECONDS) & (
+            notes[:, OFFSET_COLUMN] > -self._max_duration / fps - _CONTEXT_SECONDS
+        )
+        return self._label(audio, notes[near], rng)
 
     def _label(self, audio: NDArray[np.float32], notes: NoteArray, rng: np.random.Generator) -> Crop:
         fps, before = self._front_end.frames_per_second, self._max_duration + 3
@@ -157,8 +168,3 @@ def _cut(audio: NDArray[np.int16], begin: int, length: int) -> NDArray[np.float3
     if last > first:
         cut[first - begin : last - begin] = audio[first:last].astype(np.float32) / 32768
     return cut
-
-
-def _around(notes: NoteArray, seconds: float) -> NoteArray:
-    """The notes that touch the crop, or its context before it."""
-    return notes[(notes[:, 0] < seconds + 1) & (notes[:, 1] > -6)]

@@ -61,6 +61,12 @@ class TrainConfig:
     seed: int = 0
     save_minutes: float = 5.0
 
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.crop_frames < 1 or self.warmup < 1:
+            raise ValueError("batch, crop_frames and warmup are not all at least one")
+        if not 0 <= self.hold < 1:
+            raise ValueError(f"hold {self.hold} is not a share below 1")
+
 
 @dataclass
 class Progress:
@@ -164,6 +170,8 @@ class Trainer:
         self.acoustic_head.load_state_dict(state["acoustic_head"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"].cpu())
+        if state.get("cuda_random") is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.device)
         self.progress = Progress(**state["progress"])
         return True
 
@@ -175,6 +183,7 @@ class Trainer:
             "acoustic_head": self.acoustic_head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "progress": asdict(self.progress),
         }
         partial = self._state_path.with_suffix(".part")
