@@ -153,6 +153,8 @@ def transcribe_command(
             )
     except PartranscribeError as error:
         _fail(error)
+    if len(outcomes) > 1 and not quiet:
+        click.echo(show.tally(outcomes))
     scored = {outcome.job.name: outcome.score for outcome in outcomes if outcome.score is not None}
     if scored and not quiet:
         show.print_scores(scored, pedal_threshold)

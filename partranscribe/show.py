@@ -110,6 +110,14 @@ def summary(outcome: Outcome) -> str:
     return f"{job.name}: {count} in {_clock(outcome.duration)} → {written} ({speed:.1f}× real time)"
 
 
+def tally(outcomes: Sequence[Outcome]) -> str:
+    """One line on what became of all recordings."""
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    kept = sum(outcome.job.kept for outcome in outcomes)
+    counts = {"done": len(outcomes) - failed - kept, "kept": kept, "failed": failed}
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
 class QuietWatcher(Watcher):
     """Says nothing but errors, on standard error."""
 
@@ -122,7 +130,11 @@ class QuietWatcher(Watcher):
 
     def finished(self, outcome: Outcome) -> None:
         if outcome.error is not None:
-            click.echo(f"error: {outcome.error}", err=True)
+            self.say(f"error: {outcome.error}", err=True)
+
+    def say(self, line: str, *, err: bool = False) -> None:
+        """Print a line on standard output, or on standard error."""
+        click.echo(line, err=err)
 
 
 class LineWatcher(QuietWatcher):
@@ -130,7 +142,7 @@ class LineWatcher(QuietWatcher):
 
     def finished(self, outcome: Outcome) -> None:
         if outcome.job.kept or outcome.duration:
-            click.echo(summary(outcome))
+            self.say(summary(outcome))
         super().finished(outcome)
 
 
@@ -150,7 +162,7 @@ class BarWatcher(LineWatcher):
         )
         self._progress = Progress(*columns, console=console(stderr=True), transient=True)
         self._task = self._progress.add_task("", total=None)
-        self._total, self._count = total, 0
+        self._total, self._done = total, 0
 
     def __enter__(self) -> BarWatcher:
         self._progress.start()
@@ -162,12 +174,21 @@ class BarWatcher(LineWatcher):
         self._progress.stop()
 
     def started(self, job: Job, duration: float | None) -> None:
-        self._count += 1
-        place = f"{self._count} of {self._total}  " if self._total > 1 else ""
+        place = f"{self._done + 1} of {self._total}  " if self._total > 1 else ""
         self._progress.reset(self._task, total=duration, description=f"{place}{job.name}")
 
     def advanced(self, seconds: float) -> None:
         self._progress.update(self._task, completed=seconds)
+
+    def finished(self, outcome: Outcome) -> None:
+        super().finished(outcome)
+        self._done += 1
+
+    def say(self, line: str, *, err: bool = False) -> None:
+        if err or sys.stdout.isatty():  # on the terminal that has the bar: above it
+            self._progress.console.print(line, markup=False, soft_wrap=True)
+        else:
+            super().say(line)
 
 
 def watcher(*, quiet: bool, total: int) -> QuietWatcher:

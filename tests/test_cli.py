@@ -104,6 +104,13 @@ def test_unreadable_recording_is_one_line_and_status_1(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["song.mid"]
 
 
+def test_several_recordings_are_counted(song: Path, model: list[str], tmp_path: Path) -> None:
+    write_audio(tmp_path / "other.wav", swelling_noise(1, RATE), RATE)
+    call(song, "-o", tmp_path / "out", *model)
+    result = call(song, tmp_path / "other.wav", tmp_path / "no.wav", "-o", tmp_path / "out", *model)
+    assert result.stdout.splitlines()[-1] == "1 done, 1 kept, 1 failed"
+
+
 def test_too_short_and_not_finite_audio_are_errors(model: list[str], tmp_path: Path) -> None:
     broken = swelling_noise(0, RATE)
     broken[RATE // 2] = np.nan
