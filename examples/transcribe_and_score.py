@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from partranscribe import Transcriber, read_notes, score
+from partranscribe import Transcriber, read_notes
+from partranscribe.score import score
 
 HERE = Path(__file__).parent
 

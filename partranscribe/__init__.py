@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .errors import PartranscribeError
     from .note_io import read_notes, write_notes
     from .notes import Note
-    from .score import Score, score
+    from .score import Score
     from .transcribe import Transcriber, Transcription
 
 __version__ = "0.1.0"
@@ -24,7 +24,6 @@ _HOME = {
     "Transcriber": "transcribe",
     "Transcription": "transcribe",
     "read_notes": "note_io",
-    "score": "score",
     "write_notes": "note_io",
 }
 
@@ -36,7 +35,6 @@ __all__ = [
     "Transcription",
     "__version__",
     "read_notes",
-    "score",
     "write_notes",
 ]
 

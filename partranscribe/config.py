@@ -108,6 +108,8 @@ class DecodeConfig:
         onset_bias: added to the onset logit of every frame.
         reonset_bias: added to the re-onset logit of every frame.
         offset_bias: added to the offset and off logits of every frame.
+        restrike_frames: a note that has sounded for fewer frames is not struck again: an onset or re-onset
+            there is sustain. 1 leaves every decision to the network.
         onset_shift: seconds added to every onset, to undo a constant bias of the labels.
         offset_shift: seconds added to every offset.
     """
@@ -115,8 +117,13 @@ class DecodeConfig:
     onset_bias: float = 0.0
     reonset_bias: float = 0.0
     offset_bias: float = 0.0
+    restrike_frames: int = 1
     onset_shift: float = 0.0
     offset_shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.restrike_frames < 1:
+            raise ValueError(f"restrike_frames {self.restrike_frames} is not at least one")
 
 
 @dataclass(frozen=True)

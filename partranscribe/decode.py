@@ -78,12 +78,13 @@ def decode(
         model: the network, in evaluation mode.
         features: its acoustic features, (1, frames, pitches, hidden) each.
         state: from `initial_state`, or from the call before.
-        settings: biases of the states.
+        settings: biases of the states, and how soon a key may be struck again.
     """
     settings = settings or DecodeConfig()
     bias = torch.zeros(5, device=features.note.device)
     bias[ONSET], bias[REONSET] = settings.onset_bias, settings.reonset_bias
     bias[OFF] = bias[OFFSET] = settings.offset_bias
+    shortest = (settings.restrike_frames - 0.5) / model.config.max_duration_frames
     last = state.last
     states, velocities, logits = [], [], []
     with _one_thread():
@@ -93,6 +94,9 @@ def decode(
             prediction, memory = stepper.step(inputs, last, memory)
             biased = prediction.states + bias
             best = biased.argmax(dim=-1)
+            if settings.restrike_frames > 1:
+                too_soon = (last.duration > 0) & (last.duration < shortest)
+                best = torch.where(too_soon & ((best == ONSET) | (best == REONSET)), SUSTAIN, best)
             velocity = prediction.velocity.clamp(0.0, 1.0)
             last = advance(last, best, velocity, model.config.max_duration_frames)
             states.append(best)

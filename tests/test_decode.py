@@ -281,3 +281,13 @@ def test_a_lower_onset_bias_gives_fewer_onsets(lively: Par, features: Features) 
     assert (counts[0], counts[-1]) == (0, PITCHES)
     assert len(set(counts)) > 2
     assert confidences == sorted(confidences)
+
+
+def test_a_note_is_not_struck_again_before_its_time(lively: Par, features: Features) -> None:
+    eager = DecodeConfig(reonset_bias=50.0)  # re-onsets always
+    for frames in (1, 2, 5):
+        found, _ = decode(lively, features, initial_state(lively), replace(eager, restrike_frames=frames))
+        begins = np.isin(found.state, (ONSET, REONSET))
+        expected = np.arange(len(begins)) % frames == 0
+        np.testing.assert_array_equal(begins, np.broadcast_to(expected[:, None], begins.shape))
+        assert set(np.unique(found.state[~begins])) <= {SUSTAIN}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from ..score import Score, average, score
 from .data import Recording
 
 _BIASES = (-1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+_ONSET_BIASES: list[dict[str, Any]] = [{"onset_bias": bias, "reonset_bias": bias} for bias in _BIASES]
+_OFFSET_BIASES: list[dict[str, Any]] = [{"offset_bias": bias} for bias in _BIASES]
+_RESTRIKES: list[dict[str, Any]] = [{"restrike_frames": frames} for frames in (1, 2, 3)]
 
 
 class Excerpt(NamedTuple):
@@ -67,7 +70,7 @@ def measure(model: Par, config: Config, held_out: Sequence[Excerpt], settings: D
 
 
 def calibrate(model: Par, config: Config, held_out: Sequence[Excerpt]) -> Calibration:
-    """Choose the biases of the states, one after the other, and then a constant shift of the onsets.
+    """Choose the settings of decoding, one after the other, and at last a constant shift of the onsets.
 
     What is raised is the sum of the F1 of notes and of notes with offsets.
 
@@ -82,11 +85,10 @@ def calibrate(model: Par, config: Config, held_out: Sequence[Excerpt]) -> Calibr
         return found.note.f1 + found.note_offset.f1
 
     best, highest = DecodeConfig(), worth(DecodeConfig())
-    for names in (("onset_bias", "reonset_bias"), ("offset_bias",), ("onset_bias", "reonset_bias")):
-        for bias in _BIASES:
-            changed = replace(best, **dict.fromkeys(names, bias))
-            if changed != best and (reached := worth(changed)) > highest:
-                best, highest = changed, reached
+    for changes in (*_RESTRIKES, *_ONSET_BIASES, *_OFFSET_BIASES, *_ONSET_BIASES):
+        changed = replace(best, **changes)
+        if changed != best and (reached := worth(changed)) > highest:
+            best, highest = changed, reached
     error = measure(model, config, held_out, best).median_onset_error or 0.0
     shifted = replace(best, onset_shift=round(-error, 4))
     return Calibration(shifted, measure(model, config, held_out, shifted))
