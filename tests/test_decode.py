@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from conftest import TINY, states, swelling_noise
-from partranscribe.config import DecodeConfig
+from partranscribe.config import DecodeConfig, settings_from_dict
 from partranscribe.decode import DecoderState, Frames, NoteCollector, advance, decode, initial_state
 from partranscribe.frontend import LogMel
 from partranscribe.model import NOTE_STATES, OFF, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par
@@ -264,9 +264,10 @@ def test_without_settings_there_is_no_bias(lively: Par, features: Features) -> N
 def test_a_bias_decides_its_states(
     lively: Par, features: Features, name: str, states_moved: set[int]
 ) -> None:
-    favoured, _ = decode(lively, features, initial_state(lively), replace(DecodeConfig(), **{name: 1e4}))
+    towards, away = (settings_from_dict(DecodeConfig, {name: bias}) for bias in (1e4, -1e4))
+    favoured, _ = decode(lively, features, initial_state(lively), towards)
     assert {*np.unique(favoured.state)} <= states_moved
-    avoided, _ = decode(lively, features, initial_state(lively), replace(DecodeConfig(), **{name: -1e4}))
+    avoided, _ = decode(lively, features, initial_state(lively), away)
     assert not {*np.unique(avoided.state)} & states_moved
 
 
