@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .config import Config
 from .errors import CheckpointError
@@ -114,7 +114,7 @@ def save_checkpoint(
     }
     tensors = {key: value.detach().contiguous().cpu() for key, value in model.state_dict().items()}
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=about)
+        temporary.write_bytes(save(tensors, metadata=about))  # a file of its own would be private to the user
 
 
 def checkpoint_info(path: Path) -> CheckpointInfo:

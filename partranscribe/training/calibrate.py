@@ -18,7 +18,7 @@ from ..notes import Note
 from ..score import Score, average, score
 from .data import Recording
 
-_BIASES = (-1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+_BIASES = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5)
 _ONSET_BIASES: list[dict[str, Any]] = [{"onset_bias": bias, "reonset_bias": bias} for bias in _BIASES]
 _OFFSET_BIASES: list[dict[str, Any]] = [{"offset_bias": bias} for bias in _BIASES]
 _RESTRIKES: list[dict[str, Any]] = [{"restrike_frames": frames} for frames in (1, 2, 3)]
