@@ -91,7 +91,7 @@ def plan(
     """Decide which recordings are meant, and where the outputs of each go.
 
     A folder stands for every recording in it and below. Outputs go beside their recordings, or into a
-    folder, where the tree of a source folder is mirrored; two recordings of one folder that differ in
+    folder, where the tree of a source folder is mirrored, of several each under its name; two recordings of one folder that differ in
     their ending only keep it in the names of their outputs.
 
     Args:
@@ -106,7 +106,8 @@ def plan(
     Raises:
         UsageError: the sources do not fit the output, or two of them would be written to one file.
     """
-    found = [entry for source in sources for entry in _recordings(source, many=len(sources) > 1)]
+    several = sum(source.is_dir() for source in sources) > 1
+    found = [entry for source in sources for entry in _recordings(source, prefixed=several)]
     if output is None or _is_folder(output):
         jobs = _jobs_in_folders(found, output, tuple(formats) or ("midi",), overwrite)
     else:
@@ -194,12 +195,12 @@ class _Recording:
     name: str
 
 
-def _recordings(source: Path, *, many: bool) -> list[_Recording]:
+def _recordings(source: Path, *, prefixed: bool) -> list[_Recording]:
     if not source.is_dir():
         return [_Recording(source, Path(source.name), str(source))]
     files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     inside = [path.relative_to(source) for path in files if path.is_file() and not path.name.startswith(".")]
-    top = Path(source.resolve().name) if many else Path()
+    top = Path(source.resolve().name) if prefixed else Path()
     # A folder without recordings is reported like a recording that cannot be read.
     return [_Recording(source / path, top / path, str(path)) for path in inside] or [
         _Recording(source, Path(source.name), str(source))

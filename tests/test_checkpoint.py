@@ -272,11 +272,12 @@ def test_a_failed_save_leaves_the_old_file(
     save_checkpoint(path, lively, TINY, name="old")
     before = path.read_bytes()
 
-    def interrupted(_: Tensors, target: Path, **__: Any) -> None:
-        Path(target).write_bytes(b"half of it")
+    def interrupted(target: Path, _: bytes) -> None:
+        with target.open("wb") as file:
+            file.write(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save_file", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(path, lively, TINY, name="new")
     assert path.read_bytes() == before
