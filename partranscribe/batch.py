@@ -91,8 +91,8 @@ def plan(
     """Decide which recordings are meant, and where the outputs of each go.
 
     A folder stands for every recording in it and below. Outputs go beside their recordings, or into a
-    folder, where the tree of a source folder is mirrored, of several each under its name; two recordings of one folder that differ in
-    their ending only keep it in the names of their outputs.
+    folder, where the tree of a source folder is mirrored, of several each under its name. Two recordings
+    of one folder that differ in their ending only keep it in the names of their outputs.
 
     Args:
         sources: recordings and folders. One that is not there becomes a job all the same, and fails
