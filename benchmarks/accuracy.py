@@ -8,27 +8,21 @@ means inside, under that name, and writes its hash there.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
 from pathlib import Path
 
-from partranscribe.audio import AUDIO_SUFFIXES
-from partranscribe.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint, weights_folder
-from partranscribe.note_io import SUFFIXES, read_notes, whole_file
+from partranscribe.checkpoint import (
+    checkpoint_info,
+    checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+    weights_folder,
+)
+from partranscribe.note_io import read_notes, whole_file
 from partranscribe.score import Score, aligned, average, score
 from partranscribe.show import print_scores
+from partranscribe.training.data import labelled
 from partranscribe.transcribe import Transcriber
-
-
-def pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Recordings with the note list beside each."""
-    found = []
-    for source in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
-        beside = (source.with_suffix(ending) for ending in SUFFIXES)
-        reference = next((path for path in beside if path.is_file()), None)
-        if reference is not None:
-            found.append((source, reference))
-    return found
 
 
 def release(source: Path, test_set: str, mean: Score) -> None:
@@ -38,7 +32,7 @@ def release(source: Path, test_set: str, mean: Score) -> None:
     target = weights_folder() / f"{info.name}.safetensors"
     save_checkpoint(target, model, info.config, name=info.name, scores=scores, training=info.training)
     lines = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        f"{checkpoint_info(path).sha256}  {path.name}\n"
         for path in sorted(weights_folder().glob("*.safetensors"))
     ]
     with whole_file(weights_folder() / "SHA256SUMS") as sums:
@@ -59,7 +53,7 @@ def main() -> None:
     raw: dict[str, Score] = {}
     shifted: dict[str, Score] = {}
     began, duration = time.perf_counter(), 0.0
-    for source, labels in pairs(arguments.folder):
+    for source, labels in labelled(arguments.folder):
         result, reference = transcriber.transcribe(source), read_notes(labels)
         duration += result.duration
         raw[source.stem] = score(result.notes, reference)

@@ -134,21 +134,24 @@ def run(
         watcher: is told how it goes.
         start, end: seconds of every recording between which it is transcribed.
         pedal_threshold: for references in MIDI, see `note_io.read_notes`.
+
+    Raises:
+        PartranscribeError: `transcriber` did: what is wrong with the model is wrong for every recording.
     """
     watcher = watcher or Watcher()
-    made: list[Transcriber] = []
+    ready: Transcriber | None = None
     outcomes = []
     for job in jobs:
+        if not job.kept and ready is None:
+            ready = transcriber()
         try:
-            if job.kept:
+            if job.kept or ready is None:
                 outcome = Outcome(job)
             else:
                 if job.source.is_dir():
                     raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
                 watcher.started(job, probe(job.source).duration)
-                if not made:
-                    made.append(transcriber())
-                outcome = _transcribe(job, made[0], watcher, start, end, pedal_threshold)
+                outcome = _transcribe(job, ready, watcher, start, end, pedal_threshold)
         except PartranscribeError as error:
             outcome = Outcome(job, error=error)
         watcher.finished(outcome)

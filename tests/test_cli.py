@@ -147,7 +147,10 @@ def test_device_that_is_not_there_is_one_line(
 def test_model_that_is_not_there_is_one_line(song: Path, tmp_path: Path) -> None:
     result = call(song, song, "-o", tmp_path / "song.mid", "--model", tmp_path / "no.safetensors")
     assert result.exit_code == 2  # one file for two recordings
-    result = call(song, "-o", tmp_path / "song.mid", "--model", tmp_path / "no.safetensors")
+    write_audio(tmp_path / "other.wav", swelling_noise(1, RATE), RATE)
+    result = call(
+        song, tmp_path / "other.wav", "-o", tmp_path / "out", "--model", tmp_path / "no.safetensors"
+    )
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert "no.safetensors: no such checkpoint" in line

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +54,15 @@ def note_array(notes: Sequence[Note]) -> NoteArray:
     return np.array(rows, np.float64).reshape(-1, 4)
 
 
+def labelled(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Every recording of a folder and below that has a note list beside it, and that list."""
+    for source in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
+        beside = (source.with_suffix(ending) for ending in SUFFIXES)
+        labels = next((path for path in beside if path.is_file()), None)
+        if labels is not None:
+            yield source, labels
+
+
 def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
     """Every recording of a folder that has a note list beside it, in the order of names.
 
@@ -63,11 +72,7 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
         sample_rate: of the front end.
     """
     recordings = []
-    for source in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
-        beside = (source.with_suffix(ending) for ending in SUFFIXES)
-        labels = next((path for path in beside if path.exists()), None)
-        if labels is None:
-            continue
+    for source, labels in labelled(folder):
         stored = cache / f"{source.stem}-{_fingerprint(source, sample_rate)}.npy"
         if not stored.exists():
             stored.parent.mkdir(parents=True, exist_ok=True)
