@@ -228,10 +228,14 @@ def models_command() -> None:
 @click.argument("recipe", type=PATH)
 @click.option(
     "--data",
+    "recordings",
     multiple=True,
-    required=True,
     type=PATH,
     help="A folder of recordings with a note list of the same name beside each; may be repeated.",
+)
+@click.option("--performances", type=PATH, help="A folder of MIDI files, to be played on the pianos.")
+@click.option(
+    "--pianos", type=PATH, help="A folder of sampled pianos: a CSV beside a sound file of its name for each."
 )
 @click.option(
     "--run",
@@ -246,31 +250,21 @@ def models_command() -> None:
 @click.option(
     "--device", default="auto", metavar="DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N."
 )
-def train_command(
-    recipe: Path,
-    data: tuple[Path, ...],
-    run_folder: Path,
-    rooms: Path | None,
-    hold_out: str,
-    start: Path | None,
-    device: str,
-) -> None:
+def train_command(recipe: Path, run_folder: Path, start: Path | None, device: str, **data: Any) -> None:
     """Train a model by a RECIPE from the folder configs.
 
     The note network is trained first and the velocity network after it. At the end the folder of the
     run holds checkpoint.safetensors.
     """
     from .errors import PartranscribeError
-    from .training.recipe import read_recipe, train
+    from .training.recipe import TrainingData, read_recipe, train
     from .transcribe import resolve_device
 
     try:
         train(
             read_recipe(recipe),
-            data,
+            TrainingData(**data),
             run_folder,
-            rooms=rooms,
-            hold_out=hold_out,
             start=start,
             device=resolve_device(device),
             report=lambda entry: click.echo("  ".join(f"{key} {value}" for key, value in entry.items())),

@@ -12,7 +12,13 @@ from conftest import spelled, states
 from partranscribe.decode import Frames, NoteCollector
 from partranscribe.model import ONSET, REONSET
 from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES, Note
-from partranscribe.training.labels import FrameLabels, NoteArray, context_labels, frame_labels
+from partranscribe.training.labels import (
+    FrameLabels,
+    NoteArray,
+    context_labels,
+    forgiving_labels,
+    frame_labels,
+)
 
 FPS = 31.25
 KEY = 60
@@ -223,3 +229,39 @@ def test_context_has_the_types_that_training_stacks() -> None:
     context = context_labels(labels_of("O=x"), max_duration=157)
     assert [part.dtype for part in context] == [np.int8, np.float32, np.float32]
     assert all(part.shape == (3, PITCHES) for part in context)
+
+
+@pytest.mark.parametrize(
+    ("truth", "heard", "answer"),
+    [
+        ("..O====x..", "..O====x..", "..O====x.."),
+        ("..O====x..", ".O=====x..", "..=====x.."),  # heard early: not asked for twice
+        ("...O===x..", ".O=====x..", "...====x.."),
+        ("....O==x..", ".O=====x..", "....OR=x.."),  # too early to be the same: missed
+        ("..O====x..", "...O===x..", "..OO===x.."),  # missed: made up for, then all is well
+        ("..O====x..", "..........", "..OO===x.."),  # and no more than one frame late
+        ("..Ox......", "..........", "..Ox......"),
+        ("..OR===x..", "..OR===x..", "..OR===x.."),
+        ("..O=R==x..", "..O=R==x..", "..O=R==x.."),  # struck again so soon: heard, not early
+        (".O==R==x..", ".O==R==x..", ".O==R==x.."),
+        (".O==R==x..", ".O=====x..", ".O==RR=x.."),
+        (".O==R==x..", ".O=R===x..", ".O=====x.."),
+        (".O==R==x..", "..........", ".OO=RO=x.."),
+    ],
+)
+def test_an_answer_forgives_what_the_context_heard_early_or_missed(
+    truth: str, heard: str, answer: str
+) -> None:
+    labels = FrameLabels(states(truth)[:, None], np.zeros((len(truth), 1), np.float32))
+    wrong = FrameLabels(states(heard)[:, None], np.zeros((len(heard), 1), np.float32))
+    context = context_labels(wrong, 157)
+    assert spelled(forgiving_labels(labels, context, 157).state[:, 0]) == answer
+
+
+def test_a_velocity_is_also_told_beside_its_onset() -> None:
+    velocity = np.zeros((8, 1), np.float32)
+    velocity[[2, 6], 0] = 0.25, 0.75
+    velocity[7, 0] = 1.0
+    labels = FrameLabels(states("..O=x.OO")[:, None], velocity)
+    told = forgiving_labels(labels, context_labels(labels, 157), 157).velocity[:, 0]
+    np.testing.assert_allclose(told, [0, 0.25, 0.25, 0.25, 0, 0.75, 0.75, 1.0])

@@ -20,7 +20,7 @@ from partranscribe.config import Config, ModelConfig
 from partranscribe.model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Par
 from partranscribe.notes import PITCHES, Note
 from partranscribe.training.augment import Augmenter, ContextNoise
-from partranscribe.training.data import Recording, note_array
+from partranscribe.training.data import Recording, Recordings, note_array
 from partranscribe.training.loop import TrainConfig, Trainer, log_to
 from partranscribe.training.loss import focal_loss, state_weights, velocity_loss
 from synth import melody
@@ -59,7 +59,7 @@ def trainer_in(folder: Path, recordings: list[Recording], config: Config = TINY,
     return Trainer(
         config,
         replace(QUICK, **settings),
-        recordings,
+        Recordings(recordings, 16_000),
         Augmenter(),
         ContextNoise(),
         folder,
@@ -70,6 +70,7 @@ def trainer_in(folder: Path, recordings: list[Recording], config: Config = TINY,
 def weights_of(trainer: Trainer) -> dict[str, Tensor]:
     """All that training changes: weights, batch statistics, and what the optimizer remembers."""
     kept = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
+    kept |= {f"average.{name}": tensor for name, tensor in trainer._average.state_dict().items()}
     kept |= {f"head.{name}": tensor for name, tensor in trainer.acoustic_head.state_dict().items()}
     for index, moments in trainer.optimizer.state_dict()["state"].items():
         kept |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
@@ -124,11 +125,10 @@ def test_weights_are_for_beginnings_and_for_notes() -> None:
     assert weights[[OFF, OFFSET, ONSET, SUSTAIN, REONSET]].tolist() == [1.0, 1.5, 4.0, 1.5, 4.0]
 
 
-def test_velocities_count_where_notes_begin() -> None:
-    state = torch.tensor([[[OFF, ONSET, SUSTAIN], [OFFSET, REONSET, OFF]]])
+def test_velocities_count_where_they_are_told() -> None:
     target = torch.tensor([[[0.0, 0.5, 0.0], [0.0, 1.0, 0.0]]])
     velocity = torch.tensor([[[9.0, 0.7, 9.0], [9.0, 0.4, 9.0]]], requires_grad=True)
-    loss = velocity_loss(velocity, target, state)
+    loss = velocity_loss(velocity, target)
     assert float(loss.detach()) == pytest.approx((0.2**2 + 0.6**2) / 2)
     loss.backward()  # type: ignore[no-untyped-call]
     assert velocity.grad is not None
@@ -136,8 +136,7 @@ def test_velocities_count_where_notes_begin() -> None:
 
 
 def test_without_a_beginning_there_is_no_velocity_to_learn() -> None:
-    silence = torch.zeros(1, 4, 3, dtype=torch.long)
-    assert float(velocity_loss(torch.ones(1, 4, 3), torch.zeros(1, 4, 3), silence)) == 0
+    assert float(velocity_loss(torch.ones(1, 4, 3), torch.zeros(1, 4, 3))) == 0
 
 
 @pytest.mark.usefixtures("clock")
@@ -216,6 +215,46 @@ def test_the_same_seed_trains_the_same_network(tmp_path: Path, recordings: list[
         runs.append(weights_of(trainer))
     assert differing(runs[0], runs[1]) == []
     assert differing(runs[0], runs[2])
+
+
+def test_the_average_follows_the_weights_and_moves_less(tmp_path: Path, recordings: list[Recording]) -> None:
+    trainer = trainer_in(tmp_path, recordings, updates=6, average=0.9, dropout=0.0)
+    name = "note_sequence.lstm.weight_hh_l0"
+    path, averages = [], []
+    update = trainer._update
+
+    def watched(crop: Any) -> dict[str, float]:
+        losses = update(crop)
+        path.append(trainer.model.state_dict()[name].clone())
+        averages.append(trainer.averaged().state_dict()[name].clone())
+        return losses
+
+    trainer._update = watched  # type: ignore[method-assign]
+    trainer.run()
+    expected = path[0]
+    for count, weight in enumerate(path[1:], start=1):
+        expected = expected.lerp(weight, 1 - min(0.9, (1 + count) / (10 + count)))
+        torch.testing.assert_close(averages[count], expected)
+
+
+def test_batch_norms_of_the_averaged_model_are_measured_on_it(
+    tmp_path: Path, recordings: list[Recording]
+) -> None:
+    trainer = trainer_in(tmp_path, recordings, updates=6, dropout=0.0)
+    trainer.run()
+    begun = weights_of(trainer)
+    averaged = trainer.averaged()
+    assert not averaged.training
+    norm = averaged.note_acoustic.blocks[0].norm
+    assert isinstance(norm, nn.BatchNorm2d)
+    means: list[Tensor] = []
+    norm.register_forward_hook(lambda _, inputs, __: means.append(inputs[0].mean(dim=(0, 2, 3))))
+    with torch.no_grad():
+        for crop in itertools.islice(trainer._crops(first=0), 60):
+            averaged.note_acoustic(trainer._mel(crop))
+    torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(dim=0), atol=5e-3, rtol=0.02)
+    assert differing(averaged.state_dict(), trainer.averaged().state_dict()) == []
+    assert differing(weights_of(trainer), begun) == []
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path, recordings: list[Recording]) -> None:

@@ -1,4 +1,4 @@
-"""Recordings with their notes, and random crops of them as the network is trained on."""
+"""Where training passages come from, and random crops of them as the network is trained on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,9 +19,31 @@ from ..config import FrontEndConfig
 from ..note_io import SUFFIXES, read_notes
 from ..notes import Note
 from .augment import Augmenter, ContextNoise
-from .labels import OFFSET_COLUMN, ONSET_COLUMN, NoteArray, context_labels, frame_labels
+from .labels import (
+    OFFSET_COLUMN,
+    ONSET_COLUMN,
+    NoteArray,
+    context_labels,
+    forgiving_labels,
+    frame_labels,
+    silence_before,
+)
 
-_CONTEXT_SECONDS = 1.0  # of notes around a crop that context noise may move into it
+PASSAGE_MARGIN = 1.0  # seconds around a passage whose notes are told: context noise may move them into it
+
+
+class Passage(NamedTuple):
+    """(samples,) of a piece, and the notes that sound within a second of them, in seconds from the first."""
+
+    audio: NDArray[np.float32]
+    notes: NoteArray
+
+
+class Source(Protocol):
+    """What passages are drawn from."""
+
+    def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
+        """A passage from a random place; of its `samples`, the first `lead` may lie before the piece."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +53,51 @@ class Recording:
     name: str
     audio: NDArray[np.int16]
     notes: NoteArray
+
+
+class Recordings:
+    """Passages of recordings, each of which is drawn in proportion to its length.
+
+    Args:
+        recordings: the pieces.
+        sample_rate: of their audio.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], sample_rate: int) -> None:
+        self._recordings, self._sample_rate = recordings, sample_rate
+        lengths = np.array([len(recording.audio) for recording in recordings], float)
+        self._odds = lengths / lengths.sum()
+
+    def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
+        """See `Source.draw`."""
+        recording = self._recordings[rng.choice(len(self._recordings), p=self._odds)]
+        begin = int(rng.integers(-lead, max(len(recording.audio) - samples // 2, 1)))
+        notes = recording.notes.copy()
+        notes[:, :2] -= begin / self._sample_rate
+        return Passage(_cut(recording.audio, begin, samples), notes_near(notes, samples / self._sample_rate))
+
+
+class Mixture:
+    """Passages of several sources.
+
+    Args:
+        sources: with the share of each.
+    """
+
+    def __init__(self, sources: Sequence[tuple[float, Source]]) -> None:
+        self._sources = [source for _, source in sources]
+        shares = np.array([share for share, _ in sources])
+        self._odds = shares / shares.sum()
+
+    def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
+        """See `Source.draw`."""
+        return self._sources[rng.choice(len(self._sources), p=self._odds)].draw(samples, lead, rng)
+
+
+def notes_near(notes: NoteArray, seconds: float) -> NoteArray:
+    """Those that sound within `PASSAGE_MARGIN` of a passage that lasts from 0 to `seconds`."""
+    begins = notes[:, ONSET_COLUMN] < seconds + PASSAGE_MARGIN
+    return notes[begins & (notes[:, OFFSET_COLUMN] > -PASSAGE_MARGIN)]
 
 
 class Crop(NamedTuple):
@@ -96,7 +163,7 @@ class Crops(Dataset[Crop]):
     """Random crops, each a function of the seed and its index alone.
 
     Args:
-        recordings: the pieces; each is drawn in proportion to its length.
+        source: where they come from.
         front_end: frame rate and window.
         frames: length of a crop.
         max_duration: frames at which the count of a note's duration ends.
@@ -108,7 +175,7 @@ class Crops(Dataset[Crop]):
 
     def __init__(
         self,
-        recordings: Sequence[Recording],
+        source: Source,
         front_end: FrontEndConfig,
         frames: int,
         max_duration: int,
@@ -118,11 +185,9 @@ class Crops(Dataset[Crop]):
         first: int,
         count: int,
     ) -> None:
-        self._recordings, self._front_end, self._frames = recordings, front_end, frames
+        self._source, self._front_end, self._frames = source, front_end, frames
         self._max_duration, self._augmenter, self._noise = max_duration, augmenter, noise
         self._seed, self._first, self._count = seed, first, count
-        lengths = np.array([len(recording.audio) for recording in recordings], float)
-        self._odds = lengths / lengths.sum()
 
     def __len__(self) -> int:
         return self._count
@@ -131,39 +196,38 @@ class Crops(Dataset[Crop]):
         if index >= self._count:
             raise IndexError(index)
         rng = np.random.default_rng((self._seed, self._first + index))
-        recording = self._recordings[rng.choice(len(self._recordings), p=self._odds)]
-        rate, front = self._front_end.sample_rate, self._front_end
+        front = self._front_end
         samples = front.n_fft + (self._frames - 1) * front.hop_length
         speed = self._augmenter.draw_speed(rng)
         lead = self._augmenter.lead_samples
         needed = int(np.ceil((samples + lead) * speed)) + 64
-        # The crop's first frame, in samples of the recording, lies half a window and the lead after `begin`.
-        begin = int(rng.integers(-lead, max(len(recording.audio) - needed // 2, 1)))
-        audio = self._augmenter.apply(_cut(recording.audio, begin, needed), speed, lead, samples, rng)
-        origin = (begin + (lead + front.n_fft // 2) * speed) / rate
-        notes = recording.notes.copy()
+        passage = self._source.draw(needed, lead, rng)
+        audio = self._augmenter.apply(passage.audio, speed, lead, samples, rng)
+        notes = passage.notes.copy()
+        # The crop's first frame lies half a window and the lead after the first sample of the passage.
+        origin = (lead + front.n_fft // 2) * speed / front.sample_rate
         notes[:, :2] = (notes[:, :2] - origin) / speed
-        fps = front.frames_per_second
-        near = (notes[:, ONSET_COLUMN] < self._frames / fps + _CONTEXT_SECONDS) & (
-            notes[:, OFFSET_COLUMN] > -self._max_duration / fps - _CONTEXT_SECONDS
-        )
-        return self._label(audio, notes[near], rng)
+        return self._label(audio, notes, rng)
 
     def _label(self, audio: NDArray[np.float32], notes: NoteArray, rng: np.random.Generator) -> Crop:
         fps, before = self._front_end.frames_per_second, self._max_duration + 3
-        labels = frame_labels(notes, 0, self._frames, fps)
-        wrong = self._noise.notes(notes, self._frames / fps, fps, rng)
+        window = (-before, self._frames + before, fps)  # of frames: notes before the crop are its context
         # A note that began before all frames must not lose its onset there; its duration is cut anyway.
-        wrong[:, ONSET_COLUMN] = np.maximum(wrong[:, ONSET_COLUMN], (1 - before) / fps)
-        wrong_labels = frame_labels(wrong, -before, self._frames + before, fps)
-        context = context_labels(self._noise.cells(wrong_labels, rng), self._max_duration)
-        kept = 0 if self._noise.blanks(rng) else 1
-        return Crop(
-            torch.from_numpy(audio),
-            torch.from_numpy(labels.state),
-            torch.from_numpy(labels.velocity),
-            *(torch.from_numpy(part[before:] * part.dtype.type(kept)) for part in context),
-        )
+        labels = frame_labels(_not_before((1 - before) / fps, notes), *window)
+        if self._noise.blanks(rng):
+            context = silence_before(labels)
+        else:
+            wrong = _not_before((1 - before) / fps, self._noise.notes(notes, self._frames / fps, fps, rng))
+            context = context_labels(self._noise.cells(frame_labels(wrong, *window), rng), self._max_duration)
+            labels = forgiving_labels(labels, context, self._max_duration)
+        return Crop(*(torch.from_numpy(part) for part in (audio, *(p[before:] for p in (*labels, *context)))))
+
+
+def _not_before(first: float, notes: NoteArray) -> NoteArray:
+    """Notes of which none begins before a time."""
+    notes = notes.copy()
+    notes[:, ONSET_COLUMN] = np.maximum(notes[:, ONSET_COLUMN], first)
+    return notes
 
 
 def _cut(audio: NDArray[np.int16], begin: int, length: int) -> NDArray[np.float32]:

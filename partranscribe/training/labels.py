@@ -12,6 +12,8 @@ from ..notes import LOWEST_PITCH, PITCHES
 
 ONSET_COLUMN, OFFSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN = range(4)
 
+_EARLY_FRAMES = 2
+
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 NoteArray = NDArray[np.float64]
@@ -94,6 +96,39 @@ def context_labels(labels: FrameLabels, max_duration: int) -> ContextLabels:
         duration=_delayed(duration.astype(np.float32)),
         velocity=_delayed(carried.astype(np.float32)),
     )
+
+
+def silence_before(labels: FrameLabels) -> ContextLabels:
+    """The context of frames before each of which nothing sounded."""
+    silence = np.zeros_like(labels.velocity)
+    return ContextLabels(np.full_like(labels.state, OFF), silence, silence)
+
+
+def forgiving_labels(labels: FrameLabels, context: ContextLabels, max_duration: int) -> FrameLabels:
+    """What is best to answer to a context in which some onsets are a frame or two off.
+
+    An onset that the context has heard up to two frames early is not asked for again; one that it has
+    missed may be made up for on the next frame, which is still within the 50 ms of a score. Velocities are
+    also told a frame before and after each onset, for one that is decoded there.
+
+    Args:
+        labels: the truth.
+        context: given to the same frames.
+        max_duration: as for `context_labels`.
+    """
+    state, velocity = labels.state.copy(), labels.velocity.copy()
+    begins = (labels.state == ONSET) | (labels.state == REONSET)
+    age = np.round(context.duration * max_duration)  # frames since the onset in the context; 0 is off
+    for early in range(1, _EARLY_FRAMES + 1):
+        heard = begins[early:] & (age[early:] == early) & ~begins[:-early]
+        state[early:][heard] = SUSTAIN
+    missed = begins[:-1] & (labels.state[1:] == SUSTAIN) & ((age[1:] == 0) | (age[1:] > _EARLY_FRAMES + 1))
+    late = np.concatenate((np.zeros_like(missed[:1]), missed))
+    state[late] = np.where(age[late] == 0, ONSET, REONSET)
+    before, after = velocity[1:].copy(), velocity[:-1].copy()
+    velocity[:-1] = np.where(velocity[:-1] > 0, velocity[:-1], before)
+    velocity[1:] = np.where(velocity[1:] > 0, velocity[1:], after)
+    return FrameLabels(state, velocity)
 
 
 def _delayed(frames: NDArray[_Scalar]) -> NDArray[_Scalar]:

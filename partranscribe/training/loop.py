@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -11,18 +13,20 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.data import DataLoader
 
 from ..config import Config
 from ..frontend import LogMel
 from ..model import NOTE_STATES, LastFrame, Par
 from .augment import Augmenter, ContextNoise
-from .data import Crop, Crops, Recording
+from .data import Crop, Crops, Source
 from .loss import focal_loss, state_weights, velocity_loss
 
 Phase = Literal["note", "velocity"]
 
 _BATCH_NORM_MOMENTUM = 0.03
+_STATISTICS_UPDATES = 60  # crops that the batch norms of the averaged weights take their statistics from
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class TrainConfig:
             linearly to zero.
         onset_weight, note_weight: of onset and re-onset, and of sustain and offset, in the focal loss.
         acoustic_weight: of the same loss on a linear head without context, beside the recurrent one.
+        average: how much of the averaged weights is kept at each update; the average is what is used.
         dropout: share of the activations dropped (0.25 in the paper; less for short runs).
         seed: of the weights, the crops and their augmentation.
     """
@@ -56,6 +61,7 @@ class TrainConfig:
     onset_weight: float = 4.0
     note_weight: float = 1.5
     acoustic_weight: float = 0.5
+    average: float = 0.999
     dropout: float = 0.25
     workers: int = 1
     seed: int = 0
@@ -83,7 +89,7 @@ class Trainer:
     Args:
         config: of the model that is trained.
         settings: of the run.
-        recordings: what it is trained on.
+        source: what it is trained on.
         augmenter, noise: what is done to audio and context.
         folder: where the run's state and log are kept.
         device: "cpu" or "cuda".
@@ -93,7 +99,7 @@ class Trainer:
         self,
         config: Config,
         settings: TrainConfig,
-        recordings: list[Recording],
+        source: Source,
         augmenter: Augmenter,
         noise: ContextNoise,
         folder: Path,
@@ -101,7 +107,7 @@ class Trainer:
     ) -> None:
         torch.manual_seed(settings.seed)
         self.config, self.settings, self.folder, self.device = config, settings, folder, device
-        self._recordings, self._augmenter, self._noise = recordings, augmenter, noise
+        self._source, self._augmenter, self._noise = source, augmenter, noise
         self.model = Par(config.model).to(device)
         self.acoustic_head = nn.Linear(config.model.hidden_per_pitch, NOTE_STATES).to(device)
         for module in self.model.modules():
@@ -123,14 +129,25 @@ class Trainer:
     def _prepare_phase(self) -> None:
         if self.settings.phase == "note":
             self._set_state_priors()
-            trained = [self.model.note_acoustic, self.model.note_sequence]
-            if self.model.context is not None:
-                trained.append(self.model.context)
-        else:
-            trained = [self.model.velocity_acoustic, self.model.velocity_sequence]
-        self._trained = nn.ModuleList(trained)
+        self._trained = self._modules_of(self.model)
         self.model.requires_grad_(False)
         self._trained.requires_grad_(True)
+        self._start_average()
+
+    def _modules_of(self, model: Par) -> nn.ModuleList:
+        """What is trained of a model in this phase."""
+        if self.settings.phase == "velocity":
+            return nn.ModuleList([model.velocity_acoustic, model.velocity_sequence])
+        context = [] if model.context is None else [model.context]
+        return nn.ModuleList([model.note_acoustic, model.note_sequence, *context])
+
+    def _start_average(self) -> None:
+        self._average = AveragedModel(self._trained, avg_fn=self._averaged_weight)
+
+    def _averaged_weight(self, average: Tensor, weight: Tensor, updates: Tensor | int) -> Tensor:
+        """The moving average, which at the beginning of a run is a short one."""
+        kept = min(self.settings.average, (1 + int(updates)) / (10 + int(updates)))
+        return average.lerp(weight, 1 - kept)
 
     def _trained_parameters(self) -> list[nn.Parameter]:
         parameters = list(self._trained.parameters())
@@ -145,6 +162,7 @@ class Trainer:
             for output in (self.model.note_sequence.output, self.acoustic_head):
                 assert isinstance(output, nn.Linear)
                 output.bias.copy_(priors.repeat(output.out_features // NOTE_STATES))
+            self.acoustic_head.weight.zero_()  # so that it asks nothing of trained features at first
 
     def start_from(self, model: Par, *, new_velocity: bool = False) -> None:
         """Take the weights of another model; moments start anew.
@@ -156,6 +174,7 @@ class Trainer:
         self.model.load_state_dict(model.state_dict())
         if self.settings.phase == "velocity" and new_velocity:
             self.model.velocity_acoustic.load_state_dict(model.note_acoustic.state_dict())
+        self._start_average()
 
     @property
     def _state_path(self) -> Path:
@@ -168,6 +187,7 @@ class Trainer:
         state = torch.load(self._state_path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.acoustic_head.load_state_dict(state["acoustic_head"])
+        self._average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"].cpu())
         if state.get("cuda_random") is not None and self.device.type == "cuda":
@@ -181,6 +201,7 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "acoustic_head": self.acoustic_head.state_dict(),
+            "average": self._average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
@@ -195,6 +216,17 @@ class Trainer:
         if self.settings.minutes:
             return min(self.progress.seconds / (60 * self.settings.minutes), 1.0)
         return min(self.progress.update / self.settings.updates, 1.0)
+
+    def averaged(self) -> Par:
+        """The model with the averaged weights, its batch norms measured anew: a copy in evaluation mode."""
+        model = copy.deepcopy(self.model)
+        self._modules_of(model).load_state_dict(self._average.module.state_dict())
+        phase = self.settings.phase
+        acoustic = model.note_acoustic if phase == "note" else model.velocity_acoustic
+        crops = itertools.islice(self._crops(first=0), _STATISTICS_UPDATES)
+        with torch.random.fork_rng(), torch.autocast(self.device.type, dtype=torch.bfloat16):
+            update_bn((self._mel(crop) for crop in crops), acoustic)
+        return model.eval()
 
     def _learning_rate(self) -> float:
         settings, done = self.settings, self.share_done()
@@ -212,7 +244,7 @@ class Trainer:
         saved, logged = started, started
         sums: dict[str, float] = {}
         count = 0
-        for crop in self._batches():
+        for crop in self._crops(self.progress.update):
             losses = self._update(crop)
             self.progress.update += 1
             now = time.monotonic()
@@ -244,17 +276,18 @@ class Trainer:
     def _audio_per_update(self) -> float:
         return self.settings.batch * self.settings.crop_frames * self.config.front_end.seconds_per_frame
 
-    def _batches(self) -> Iterator[Crop]:
+    def _crops(self, first: int) -> Iterator[Crop]:
+        """Batches of crops, from the one that the update `first` is made with."""
         settings = self.settings
         crops = Crops(
-            self._recordings,
+            self._source,
             self.config.front_end,
             settings.crop_frames,
             self.config.model.max_duration_frames,
             self._augmenter,
             self._noise,
             settings.seed,
-            first=self.progress.update * settings.batch,
+            first=first * settings.batch,
             count=10**9,
         )
         loader: DataLoader[Crop] = DataLoader(
@@ -265,12 +298,16 @@ class Trainer:
             prefetch_factor=4 if settings.workers else None,
             generator=torch.Generator(),  # its own: a loader draws a seed, which must not shift the dropout
         )
-        yield from loader
+        for crop in loader:
+            yield Crop(*(part.to(self.device, non_blocking=True) for part in crop))
+
+    def _mel(self, crop: Crop) -> Tensor:
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            mel: Tensor = self.log_mel.padded(crop.audio)
+        return mel
 
     def _update(self, crop: Crop) -> dict[str, float]:
-        crop = Crop(*(part.to(self.device, non_blocking=True) for part in crop))
-        with torch.no_grad():
-            mel = self.log_mel.padded(crop.audio)
+        mel = self._mel(crop)
         last = LastFrame(crop.context_state.long(), crop.context_duration, crop.context_velocity)
         compute = self._note_losses if self.settings.phase == "note" else self._velocity_losses
         losses = compute(crop, mel, last)
@@ -280,6 +317,7 @@ class Trainer:
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._trained_parameters(), self.settings.gradient_norm)
         self.optimizer.step()
+        self._average.update_parameters(self._trained)
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _acoustic(self, module: nn.Module, mel: Tensor) -> Tensor:
@@ -307,7 +345,7 @@ class Trainer:
             note = self._acoustic(model.note_acoustic, mel)
         own = self._acoustic(model.velocity_acoustic, mel)
         velocity, _ = model.velocity_sequence(torch.cat([*context, note, own], dim=-1))
-        loss = velocity_loss(velocity.squeeze(-1), crop.velocity, crop.state)
+        loss = velocity_loss(velocity.squeeze(-1), crop.velocity)
         return {"loss": loss, "velocity_error": loss.detach().sqrt()}
 
 

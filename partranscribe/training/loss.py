@@ -39,7 +39,12 @@ def focal_loss(logits: Tensor, target: Tensor, weights: Tensor, gamma: float = 2
     return cells.sum(dim=-1).mean()
 
 
-def velocity_loss(velocity: Tensor, target: Tensor, state: Tensor) -> Tensor:
-    """Mean squared error of velocities 0..1 on the frames where notes begin: a scalar."""
-    begins = (state == ONSET) | (state == REONSET)
-    return ((velocity - target).square() * begins).sum() / begins.sum().clamp(min=1)
+def velocity_loss(velocity: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of velocities 0..1 where there is one to tell: a scalar.
+
+    Args:
+        velocity: (batch, frames, pitches).
+        target: of the same shape; zero where no note begins.
+    """
+    told = target > 0
+    return ((velocity - target).square() * told).sum() / told.sum().clamp(min=1)

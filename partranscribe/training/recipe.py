@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 
@@ -15,16 +15,18 @@ from ..config import Config, FrontEndConfig, ModelConfig, settings_from_dict
 from ..errors import PartranscribeError
 from .augment import Augmenter, ContextNoise, load_rooms
 from .calibrate import calibrate, excerpts
-from .data import load_folder
+from .data import Mixture, Recording, Recordings, Source, load_folder
 from .loop import Phase, TrainConfig, Trainer, log_to
 from .memory import keep_freed_memory
+from .played import Played, PlayedConfig, load_instruments, load_performances
+from .synthesis import Instrument, Performance
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-_SECTIONS = ("model", "front_end", "augment", "context_noise", *get_args(Phase))
+_SECTIONS = ("model", "front_end", "augment", "context_noise", "played", *get_args(Phase))
 
 
 class RecipeError(PartranscribeError):
@@ -41,6 +43,7 @@ class Recipe:
         phases: settings of the note network's training and of the velocity network's.
         augmenter: what is done to audio, still without rooms.
         noise: what is done to the context.
+        played: how performances are played on sampled pianos.
     """
 
     name: str
@@ -48,6 +51,32 @@ class Recipe:
     phases: Mapping[Phase, TrainConfig]
     augmenter: Augmenter
     noise: ContextNoise
+    played: PlayedConfig
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a recipe is carried out on.
+
+    Args:
+        recordings: folders of recordings with their note lists.
+        hold_out: recordings whose names end so are not trained on; decoding is calibrated on them.
+        performances: a folder of MIDI files, to be played on the pianos.
+        pianos: a folder of sampled pianos, each a table beside a sound file of its name.
+        rooms: a table of impulse responses (`start` and `length` in samples) beside a .flac of its name.
+    """
+
+    recordings: Sequence[Path] = ()
+    hold_out: str = ""
+    performances: Path | None = None
+    pianos: Path | None = None
+    rooms: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.performances is None) != (self.pianos is None):
+            raise RecipeError("performances and pianos are of use together only; give both or neither")
+        if not self.recordings and self.performances is None:
+            raise RecipeError("there is nothing to train on; give recordings, or performances and pianos")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -81,6 +110,7 @@ def read_recipe(path: Path) -> Recipe:
                 Augmenter, {"sample_rate": front_end.sample_rate, **values.get("augment", {})}
             ),
             noise=settings_from_dict(ContextNoise, values.get("context_noise", {})),
+            played=settings_from_dict(PlayedConfig, values.get("played", {})),
         )
     except ValueError as error:
         raise RecipeError(f"{path}: {error}") from error
@@ -88,11 +118,9 @@ def read_recipe(path: Path) -> Recipe:
 
 def train(
     recipe: Recipe,
-    data: Sequence[Path],
+    data: TrainingData,
     run: Path,
     *,
-    rooms: Path | None = None,
-    hold_out: str = "",
     start: Path | None = None,
     device: torch.device | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
@@ -101,10 +129,8 @@ def train(
 
     Args:
         recipe: what is trained and how.
-        data: folders of recordings with their note lists.
+        data: what on.
         run: folder of the run: its state, its log, and at the end `checkpoint.safetensors`.
-        rooms: a table of impulse responses (`start` and `length` in samples) beside a .flac of its name.
-        hold_out: recordings whose name ends with this are not trained on; decoding is calibrated on them.
         start: a checkpoint to begin with in place of random weights.
         device: where to train.
         report: is told of the progress, as the log in `run` is.
@@ -114,19 +140,16 @@ def train(
     """
     keep_freed_memory()
     device = device or torch.device("cpu")
-    front_end = recipe.config.front_end
-    recordings = [one for folder in data for one in load_folder(folder, run / "audio", front_end.sample_rate)]
-    held_out = [one for one in recordings if hold_out and one.name.endswith(hold_out)]
-    recordings = [one for one in recordings if not (hold_out and one.name.endswith(hold_out))]
-    if not recordings:
-        raise RecipeError(f"{', '.join(map(str, data))}: no recording with a note list beside it")
+    rate = recipe.config.front_end.sample_rate
+    loaded = _load(data, run, rate)
     augmenter = recipe.augmenter
-    if rooms is not None:
-        augmenter = replace(augmenter, rooms=load_rooms(rooms.with_suffix(".flac"), rooms))
+    if data.rooms is not None:
+        augmenter = replace(augmenter, rooms=load_rooms(data.rooms.with_suffix(".flac"), data.rooms))
     before = load_checkpoint(start)[0] if start is not None else None
     heard = 0.0
     for phase, settings in recipe.phases.items():
-        trainer = Trainer(recipe.config, settings, recordings, augmenter, recipe.noise, run / phase, device)
+        source = loaded.source(recipe.played, phase, rate)
+        trainer = Trainer(recipe.config, settings, source, augmenter, recipe.noise, run / phase, device)
         if not trainer.resume() and before is not None:
             trainer.start_from(before, new_velocity=start is None)
         log = log_to(run / phase / "log.jsonl")
@@ -138,15 +161,47 @@ def train(
 
         if trainer.share_done() < 1.0:
             trainer.run(tell)
-        before = trainer.model
+        before = trainer.averaged()
         heard = max(heard, trainer.hours_heard)
     assert before is not None
     config = recipe.config
-    before.eval()
-    if held_out:
-        chosen = calibrate(before, config, excerpts(before, config, held_out))
+    if loaded.held_out:
+        chosen = calibrate(before, config, excerpts(before, config, loaded.held_out))
         config = replace(config, decode=chosen.settings)
         if report is not None:
             report({"phase": "calibration", **asdict(chosen.settings), **chosen.score.to_dict()})
-    training = {"hours_heard": round(heard, 1), "data": [folder.name for folder in data]}
+    names = [folder.name for folder in (*data.recordings, data.performances, data.pianos) if folder]
+    training = {"hours_heard": round(heard, 1), "data": names}
     save_checkpoint(run / "checkpoint.safetensors", before, config, name=recipe.name, training=training)
+
+
+class _Loaded(NamedTuple):
+    """The data of a run."""
+
+    recordings: list[Recording]
+    held_out: list[Recording]
+    performances: list[Performance]
+    instruments: list[Instrument]
+
+    def source(self, settings: PlayedConfig, phase: Phase, sample_rate: int) -> Source:
+        """What a phase is trained on. How loud a velocity is does not vary for the velocity network."""
+        settings = replace(settings, touch=(1.0, 1.0)) if phase == "velocity" else settings
+        sources: list[tuple[float, Source]] = []
+        if self.recordings:
+            sources.append((1 - settings.share, Recordings(self.recordings, sample_rate)))
+        if self.performances and self.instruments:
+            sources.append((settings.share, Played(self.performances, self.instruments, settings)))
+        if not sources:
+            raise RecipeError("no recording with a note list beside it, and no performance with a piano")
+        return sources[0][1] if len(sources) == 1 else Mixture(sources)
+
+
+def _load(data: TrainingData, run: Path, sample_rate: int) -> _Loaded:
+    recordings = [
+        one for folder in data.recordings for one in load_folder(folder, run / "audio", sample_rate)
+    ]
+    held_out = [one for one in recordings if data.hold_out and one.name.endswith(data.hold_out)]
+    performances = load_performances(data.performances, run / "audio") if data.performances else []
+    instruments = load_instruments(data.pianos, sample_rate) if data.pianos else []
+    recordings = [one for one in recordings if not (data.hold_out and one.name.endswith(data.hold_out))]
+    return _Loaded(recordings, held_out, performances, instruments)

@@ -18,6 +18,7 @@ from scipy.signal import butter, sosfilt
 
 from ..note_io import PEDAL_THRESHOLD, without_overlaps
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES, Note
+from .data import Passage, notes_near
 from .labels import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN, NoteArray
 
 Audio = NDArray[np.float32]
@@ -27,7 +28,6 @@ _ATTACK_SECONDS = 0.05  # an attack lies within so much of the beginning of its 
 _THUMP_HERTZ = 300  # of a key and its action, heard before the string
 _LEVEL_SECONDS = 0.3  # the loudness of a sample is its RMS over so much after the attack
 _SUSTAIN_PEDAL = 64  # the MIDI controller
-_LABEL_MARGIN = 1.0  # seconds around an excerpt whose notes are still told
 _MIDDLE_C = 60
 
 
@@ -319,13 +319,6 @@ def render(
     return mix[:samples] if speed == 1 else soxr.resample(mix, speed, 1, quality="HQ")[:samples]
 
 
-class Excerpt(NamedTuple):
-    """(samples,) of a performance, and the notes that sound within a second of them, in their time."""
-
-    audio: Audio
-    notes: NoteArray
-
-
 def render_excerpt(
     performance: Performance,
     instrument: Instrument,
@@ -333,10 +326,9 @@ def render_excerpt(
     samples: int,
     rng: np.random.Generator,
     settings: SamplerSettings | None = None,
-) -> Excerpt:
+) -> Passage:
     """Play a window of a performance, with all that still sounds from before it; see `render`."""
     notes = sounding(performance)
     notes[:, [ONSET_COLUMN, OFFSET_COLUMN]] -= begin_seconds
     audio = render(notes, instrument, samples, rng, settings)
-    end = samples / instrument.sample_rate + _LABEL_MARGIN
-    return Excerpt(audio, notes[(notes[:, OFFSET_COLUMN] > -_LABEL_MARGIN) & (notes[:, ONSET_COLUMN] < end)])
+    return Passage(audio, notes_near(notes, samples / instrument.sample_rate))

@@ -1,0 +1,112 @@
+"""Passages of performances, played on sampled pianos as they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .data import Passage
+from .synthesis import (
+    Instrument,
+    Performance,
+    SamplerSettings,
+    load_instrument,
+    load_performance,
+    render_excerpt,
+    vary,
+)
+
+
+@dataclass(frozen=True)
+class PlayedConfig:
+    """How performances are played for training.
+
+    Args:
+        share: of the passages that are played; the others are cut from recordings.
+        transpose: semitones at most, up or down.
+        tempo: range of the factor of the tempo.
+        touch: range of the exponent of velocity / 127; the velocity network is trained at 1.
+        undamped_from: range of the lowest pitch without a damper.
+    """
+
+    share: float = 0.5
+    transpose: int = 5
+    tempo: tuple[float, float] = (0.8, 1.25)
+    touch: tuple[float, float] = (0.7, 1.4)
+    undamped_from: tuple[int, int] = (88, 93)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share {self.share} is not within 0..1")
+
+
+class Played:
+    """Passages of performances, each drawn in proportion to its length, on any of the instruments.
+
+    Args:
+        performances: what is played.
+        instruments: on what.
+        settings: how.
+    """
+
+    def __init__(
+        self, performances: Sequence[Performance], instruments: Sequence[Instrument], settings: PlayedConfig
+    ) -> None:
+        self._performances, self._instruments, self._settings = performances, instruments, settings
+        lengths = np.array([performance.seconds for performance in performances])
+        self._odds = lengths / lengths.sum()
+
+    def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
+        """See `Source.draw`."""
+        settings = self._settings
+        performance = self._performances[rng.choice(len(self._performances), p=self._odds)]
+        performance = vary(
+            performance,
+            rng,
+            transpose=settings.transpose,
+            tempo=settings.tempo,
+            exponent=settings.touch,
+        )
+        instrument = self._instruments[int(rng.integers(len(self._instruments)))]
+        rate = instrument.sample_rate
+        begin = rng.uniform(-lead / rate, max(performance.seconds - samples / 2 / rate, 0.0))
+        lowest, highest = settings.undamped_from
+        sampler = SamplerSettings(undamped_from=int(rng.integers(lowest, highest + 1)))
+        return render_excerpt(performance, instrument, begin, samples, rng, sampler)
+
+
+def load_performances(folder: Path, cache: Path) -> list[Performance]:
+    """The MIDI files of a folder and below, in the order of their names.
+
+    Args:
+        folder: MIDI files.
+        cache: where they are kept between runs in one file, as reading them takes long.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    told = repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths])
+    stored = cache / f"performances-{hashlib.sha256(told.encode()).hexdigest()[:12]}.npz"
+    if not stored.exists():
+        performances = [load_performance(path) for path in paths]
+        arrays = {f"keys{i}": performance.keys for i, performance in enumerate(performances)}
+        arrays |= {f"pedal{i}": performance.pedal for i, performance in enumerate(performances)}
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        partial = stored.with_suffix(".part.npz")
+        np.savez(partial, **arrays)  # type: ignore[arg-type]
+        partial.rename(stored)
+    with np.load(stored) as kept:
+        read = [Performance(kept[f"keys{i}"], kept[f"pedal{i}"]) for i in range(len(paths))]
+    return [performance for performance in read if len(performance.keys)]
+
+
+def load_instruments(folder: Path, sample_rate: int) -> list[Instrument]:
+    """The sampled pianos of a folder, each a table with a sound file of the same name beside it."""
+    return [
+        load_instrument(audio, table, sample_rate)
+        for table in sorted(folder.glob("*.csv"))
+        for audio in sorted(folder.glob(f"{table.stem}.*"))
+        if audio != table
+    ]
