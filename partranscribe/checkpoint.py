@@ -94,6 +94,7 @@ def save_checkpoint(
     name: str,
     scores: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write a network and everything needed to use it.
 
@@ -103,6 +104,7 @@ def save_checkpoint(
         config: of front end, network and decoding.
         name: of the model.
         scores, training: see `CheckpointInfo`.
+        dtype: in which weights are stored.
     """
     about = {
         "format": FORMAT,
@@ -112,7 +114,10 @@ def save_checkpoint(
         "scores": json.dumps(dict(scores or {})),
         "training": json.dumps(dict(training or {})),
     }
-    tensors = {key: value.detach().contiguous().cpu() for key, value in model.state_dict().items()}
+    tensors = {
+        key: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
+        for key, value in model.state_dict().items()
+    }
     with whole_file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=about))  # a file of its own would be private to the user
 

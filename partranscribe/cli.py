@@ -248,27 +248,35 @@ def models_command() -> None:
 @click.option("--hold-out", default="", metavar="ENDING", help="Leave out recordings whose names end so.")
 @click.option("--init", "start", type=PATH, help="Begin with the weights of this checkpoint.")
 @click.option(
+    "--export", "export_only", is_flag=True, help="Write the checkpoint of a run as it stands, and stop."
+)
+@click.option(
     "--device", default="auto", metavar="DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N."
 )
-def train_command(recipe: Path, run_folder: Path, start: Path | None, device: str, **data: Any) -> None:
+def train_command(
+    recipe: Path, run_folder: Path, start: Path | None, device: str, export_only: bool, **data: Any
+) -> None:
     """Train a model by a RECIPE from the folder configs.
 
     The note network is trained first and the velocity network after it. At the end the folder of the
-    run holds checkpoint.safetensors.
+    run holds checkpoint.safetensors: averaged weights, calibrated on what is held out.
     """
+    from . import show
     from .errors import PartranscribeError
     from .training.recipe import TrainingData, read_recipe, train
     from .transcribe import resolve_device
 
     try:
-        train(
-            read_recipe(recipe),
-            TrainingData(**data),
-            run_folder,
-            start=start,
-            device=resolve_device(device),
-            report=lambda entry: click.echo("  ".join(f"{key} {value}" for key, value in entry.items())),
-        )
+        with show.training_watcher() as watcher:
+            train(
+                read_recipe(recipe),
+                TrainingData(**data),
+                run_folder,
+                start=start,
+                device=resolve_device(device),
+                report=watcher.report,
+                export_only=export_only,
+            )
     except PartranscribeError as error:
         _fail(error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,11 +38,11 @@ class DecoderState:
     last: LastFrame
 
 
-def initial_state(model: Par) -> DecoderState:
-    """Before the first frame: nothing sounds."""
-    zeros = next(model.parameters()).new_zeros(1, 1, PITCHES)
+def initial_state(model: Par, batch: int = 1) -> DecoderState:
+    """Before the first frame of `batch` pieces: nothing sounds."""
+    zeros = next(model.parameters()).new_zeros(batch, 1, PITCHES)
     silence = LastFrame(torch.full_like(zeros, OFF, dtype=torch.long), zeros, zeros)
-    return DecoderState(model.initial_state(), silence)
+    return DecoderState(model.initial_state(batch), silence)
 
 
 def advance(last: LastFrame, state: Tensor, velocity: Tensor, max_duration: int) -> LastFrame:
@@ -66,11 +66,10 @@ def advance(last: LastFrame, state: Tensor, velocity: Tensor, max_duration: int)
     )
 
 
-@torch.inference_mode()
 def decode(
     model: Par, features: Features, state: DecoderState, settings: DecodeConfig | None = None
 ) -> tuple[Frames, DecoderState]:
-    """Decode frame by frame, each from the states that were decoded before it.
+    """Decode a piece frame by frame, each from the states that were decoded before it.
 
     The frames may be given in any number of calls: the results are the same to the bit.
 
@@ -80,6 +79,23 @@ def decode(
         state: from `initial_state`, or from the call before.
         settings: biases of the states, and how soon a key may be struck again.
     """
+    (frames,), state = decode_batch(model, features, state, settings)
+    return frames, state
+
+
+@torch.inference_mode()
+def decode_batch(
+    model: Par, features: Features, state: DecoderState, settings: DecodeConfig | None = None
+) -> tuple[list[Frames], DecoderState]:
+    """Decode several pieces side by side; see `decode`.
+
+    Args:
+        model: the network, in evaluation mode.
+        features: (batch, frames, pitches, hidden) each; what follows the end of a shorter piece does not
+            change its frames.
+        state: from `initial_state` for as many, or from the call before.
+        settings: as for `decode`.
+    """
     settings = settings or DecodeConfig()
     bias = torch.zeros(5, device=features.note.device)
     bias[ONSET], bias[REONSET] = settings.onset_bias, settings.reonset_bias
@@ -87,7 +103,7 @@ def decode(
     shortest = (settings.restrike_frames - 0.5) / model.config.max_duration_frames
     last = state.last
     states, velocities, logits = [], [], []
-    with _one_thread():
+    with _one_thread() if len(features.note) == 1 else nullcontext():
         stepper = stepper_for(model)
         memory = stepper.remember(state.lstm)
         for inputs in stepper.inputs(features):
@@ -102,14 +118,11 @@ def decode(
             states.append(best)
             velocities.append(velocity)
             logits.append(biased)
-    probabilities = torch.cat(logits, dim=1)[0].softmax(dim=-1)
+    probabilities = torch.cat(logits, dim=1).softmax(dim=-1)
     confidence = probabilities[..., ONSET] + probabilities[..., REONSET]
-    frames = Frames(
-        torch.cat(states, dim=1)[0].to(torch.int8).cpu().numpy(),
-        torch.cat(velocities, dim=1)[0].cpu().numpy(),
-        confidence.cpu().numpy(),
-    )
-    return frames, DecoderState(stepper.state(memory), last)
+    found = (torch.cat(states, dim=1).to(torch.int8), torch.cat(velocities, dim=1), confidence)
+    pieces = zip(*(part.cpu().numpy() for part in found), strict=True)
+    return [Frames(*piece) for piece in pieces], DecoderState(stepper.state(memory), last)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -196,6 +196,65 @@ def watcher(*, quiet: bool, total: int) -> QuietWatcher:
     if quiet:
         return QuietWatcher()
     return BarWatcher(total) if sys.stderr.isatty() else LineWatcher()
+
+
+class TrainingLines:
+    """Tells how training goes in a line an entry: for pipes and log files."""
+
+    def __enter__(self) -> TrainingLines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def report(self, entry: Mapping[str, Any]) -> None:
+        """Show what `training.logs.Reporter` is given."""
+        click.echo(_entry_line(entry))
+
+
+class TrainingBar(TrainingLines):
+    """A bar with the losses for the phase that is trained, above it a line for each validation."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        losses = TextColumn("{task.fields[losses]}", style="dim")
+        self._progress = Progress(*columns, losses, console=console(stderr=True), transient=True)
+        self._task = self._progress.add_task("reading the data", total=None, losses="")
+
+    def __enter__(self) -> TrainingBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def report(self, entry: Mapping[str, Any]) -> None:
+        if "share_done" in entry:
+            losses = {name: value for name, value in entry.items() if name.endswith(("loss", "error"))}
+            self._progress.update(
+                self._task,
+                description=f"{entry['phase']} network",
+                total=1.0,
+                completed=entry["share_done"],
+                losses=_entry_line(losses),
+            )
+        if "share_done" not in entry or "note_f1" in entry:
+            self._progress.console.print(_entry_line(entry), markup=False, soft_wrap=True)
+
+
+def training_watcher() -> TrainingLines:
+    """What fits the terminal or the pipe; a context manager."""
+    return TrainingBar() if sys.stderr.isatty() else TrainingLines()
+
+
+def _entry_line(entry: Mapping[str, Any]) -> str:
+    values = {
+        name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in entry.items()
+    }
+    return "  ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _convention(pedal_threshold: int) -> str:

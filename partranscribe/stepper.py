@@ -13,7 +13,10 @@ from .model import Features, LastFrame, Par, Prediction, SequenceModule, State
 
 
 class Memory(NamedTuple):
-    """What both LSTMs remember, (2, pitches, units) each: first the note LSTM's, then the velocity LSTM's."""
+    """What both LSTMs remember, (2, rows, units) each: first the note LSTM's, then the velocity LSTM's.
+
+    A row is a pitch of a piece: first all pitches of the first piece, then those of the next.
+    """
 
     hidden1: Tensor
     cell1: Tensor
@@ -39,7 +42,7 @@ class Stepper:
         self._model = model
 
     def inputs(self, features: Features) -> Iterable[Any]:
-        """What `step` takes of each frame, from features of a batch of one."""
+        """What `step` takes of each frame, from features of all frames: (batch, frames, pitches, hidden)."""
         frames = range(features.note.shape[1])
         return [Features(features.note[:, [t]], features.velocity[:, [t]]) for t in frames]
 
@@ -57,7 +60,7 @@ class Stepper:
 
         Args:
             inputs: of this frame, from `inputs`.
-            last: (1, 1, pitches) each.
+            last: (batch, 1, pitches) each.
             memory: from `remember`, or from the step before.
         """
         return self._model.step(inputs, last, memory)
@@ -96,15 +99,15 @@ class PitchwiseStepper(Stepper):
         self._second_bias = torch.stack([_bias(sequence, 1) for sequence in sequences]).unsqueeze(1)
 
     def inputs(self, features: Features) -> Tensor:
-        """What the first layers receive from the features: (frames, pitches, 8 units)."""
-        both = torch.cat((features.note[0], features.velocity[0]), dim=-1)
+        """What the first layers receive from the features: (frames, batch * pitches, 8 units)."""
+        both = torch.cat(features, dim=-1).transpose(0, 1).flatten(1, 2)
         # One product a frame, so that the number of frames cannot change the bits of any.
         return torch.baddbmm(self._bias, both, self._features.expand(len(both), -1, -1))
 
     def remember(self, state: State) -> Memory:
         """The LSTMs' memory as one batch."""
         (note_hidden, note_cell), (velocity_hidden, velocity_cell) = state
-        hidden = torch.stack((note_hidden, velocity_hidden), dim=1)  # (layers, 2, pitches, units)
+        hidden = torch.stack((note_hidden, velocity_hidden), dim=1)  # (layers, 2, rows, units)
         cell = torch.stack((note_cell, velocity_cell), dim=1)
         return Memory(hidden[0], cell[0], hidden[1], cell[1])
 
@@ -116,15 +119,15 @@ class PitchwiseStepper(Stepper):
 
     def step(self, inputs: Tensor, last: LastFrame, memory: Memory) -> tuple[Prediction, Memory]:
         """One frame, see `Stepper.step`."""
-        note = self._layers(torch.stack((last.duration.view(-1), last.velocity.view(-1)), dim=-1))
-        context = torch.addmm(self._embedding[last.state.view(-1)], note, self._join)  # (pitches, size)
+        note = self._layers(torch.stack((last.duration.flatten(), last.velocity.flatten()), dim=-1))
+        context = torch.addmm(self._embedding[last.state.flatten()], note, self._join)  # (rows, size)
         gates = torch.addmm(inputs, context, self._context)
-        gates = gates.view(len(gates), 2, -1).transpose(0, 1)  # (2, pitches, 4 units)
+        gates = gates.view(len(gates), 2, -1).transpose(0, 1)  # (2, rows, 4 units)
         hidden1, cell1 = _cell(torch.baddbmm(gates, memory.hidden1, self._first), memory.cell1)
         both = torch.cat((hidden1, memory.hidden2), dim=-1)
         hidden2, cell2 = _cell(torch.baddbmm(self._second_bias, both, self._second), memory.cell2)
         states, velocity = self._note(hidden2[0]), self._velocity(hidden2[1])
-        prediction = Prediction(states.unsqueeze(0).unsqueeze(0), velocity.view(1, 1, -1))
+        prediction = Prediction(states.view(*last.state.shape, -1), velocity.view(last.state.shape))
         return prediction, Memory(hidden1, cell1, hidden2, cell2)
 
 

@@ -11,7 +11,15 @@ import torch
 
 from conftest import TINY, states, swelling_noise
 from partranscribe.config import DecodeConfig, settings_from_dict
-from partranscribe.decode import DecoderState, Frames, NoteCollector, advance, decode, initial_state
+from partranscribe.decode import (
+    DecoderState,
+    Frames,
+    NoteCollector,
+    advance,
+    decode,
+    decode_batch,
+    initial_state,
+)
 from partranscribe.frontend import LogMel
 from partranscribe.model import NOTE_STATES, OFF, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par
 from partranscribe.notes import LOWEST_PITCH, PITCHES, Note, in_order
@@ -292,3 +300,17 @@ def test_a_note_is_not_struck_again_before_its_time(lively: Par, features: Featu
         expected = np.arange(len(begins)) % frames == 0
         np.testing.assert_array_equal(begins, np.broadcast_to(expected[:, None], begins.shape))
         assert set(np.unique(found.state[~begins])) <= {SUSTAIN}
+
+
+def test_pieces_side_by_side_are_decoded_as_each_by_itself(lively: Par, features: Features) -> None:
+    length = features.note.shape[1]
+    turned = Features(*(part.roll(length // 2, dims=1) for part in features))
+    both = Features(*(torch.cat(parts) for parts in zip(features, turned, strict=True)))
+    settings = DecodeConfig(onset_bias=0.3, restrike_frames=2)
+    found, _ = decode_batch(lively, both, initial_state(lively, 2), settings)
+    for frames, alone in zip(found, (features, turned), strict=True):
+        expected, _ = decode(lively, alone, initial_state(lively), settings)
+        assert np.mean(expected.state != OFF) > 0.01
+        np.testing.assert_array_equal(frames.state, expected.state)
+        np.testing.assert_allclose(frames.velocity, expected.velocity, atol=1e-5)
+        np.testing.assert_allclose(frames.confidence, expected.confidence, atol=1e-5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from partranscribe.model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAI
 from partranscribe.notes import PITCHES, Note
 from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import Recording, Recordings, note_array
-from partranscribe.training.loop import TrainConfig, Trainer, log_to
+from partranscribe.training.loop import TrainConfig, Trainer
 from partranscribe.training.loss import focal_loss, state_weights, velocity_loss
 from synth import melody
 
@@ -355,11 +354,3 @@ def test_hours_count_the_audio_of_all_updates(tmp_path: Path, recordings: list[R
     trainer = trainer_in(tmp_path, recordings, batch=3, crop_frames=160)
     trainer.progress.update = 1000
     assert trainer.hours_heard == pytest.approx(1000 * 3 * 5.12 / 3600)
-
-
-def test_a_log_is_a_line_of_json_for_each_entry(tmp_path: Path) -> None:
-    path = tmp_path / "runs" / "log.jsonl"
-    entries = [{"update": 1, "loss": 0.5}, {"update": 2, "loss": 0.25}]
-    for entry in entries:
-        log_to(path)(entry)
-    assert [json.loads(line) for line in path.read_text().splitlines()] == entries

@@ -1,34 +1,57 @@
-"""Decoding settings chosen on recordings that training does not see."""
+"""Free-running decoding of recordings that training does not see: to validate, and to choose settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..config import Config, DecodeConfig
-from ..decode import Frames, NoteCollector, decode, initial_state
+from ..decode import Frames, NoteCollector, decode_batch, initial_state
 from ..frontend import LogMel
 from ..model import Features, Par
 from ..note_io import without_overlaps
 from ..notes import Note
 from ..score import Score, average, score
 from .data import Recording
+from .labels import OFFSET_COLUMN, ONSET_COLUMN
 
 _BIASES = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5)
 _ONSET_BIASES: list[dict[str, Any]] = [{"onset_bias": bias, "reonset_bias": bias} for bias in _BIASES]
 _OFFSET_BIASES: list[dict[str, Any]] = [{"offset_bias": bias} for bias in _BIASES]
 _RESTRIKES: list[dict[str, Any]] = [{"restrike_frames": frames} for frames in (1, 2, 3)]
+_SHIFTS = np.arange(-3, 4) * 0.008  # seconds; a quarter of a frame
 
 
-class Excerpt(NamedTuple):
-    """The acoustic features of some seconds of a recording, and the notes that begin in them."""
+@dataclass(frozen=True)
+class HeldOut:
+    """The beginnings of recordings, ready to be decoded in many ways.
+
+    Args:
+        features: of all, one batch; shorter recordings are followed by zeros.
+        frames: how many are of each.
+        notes: that begin in each.
+        config: of the model that made the features.
+    """
 
     features: Features
-    notes: list[Note]
+    frames: Sequence[int]
+    notes: Sequence[Sequence[Note]]
+    config: Config
+
+    def scores(self, decoded: Sequence[Frames], settings: DecodeConfig) -> Score:
+        """Mean score of what was decoded."""
+        seconds = self.config.front_end.seconds_per_frame
+        scores = []
+        for piece, count, wanted in zip(decoded, self.frames, self.notes, strict=True):
+            heard = Frames(piece.state[:count], piece.velocity[:count], piece.confidence[:count])
+            collector = NoteCollector(seconds, settings)
+            scores.append(score(without_overlaps([*collector.push(heard), *collector.finish()]), wanted))
+        return average(scores)
 
 
 class Calibration(NamedTuple):
@@ -39,61 +62,74 @@ class Calibration(NamedTuple):
 
 
 @torch.inference_mode()
-def excerpts(
-    model: Par, config: Config, recordings: Sequence[Recording], seconds: float = 30.0
-) -> list[Excerpt]:
-    """The beginning of each recording, ready to be decoded in many ways."""
-    device = next(model.parameters()).device
-    log_mel = LogMel(config.front_end).to(device)
-    made = []
+def hold_out(model: Par, config: Config, recordings: Sequence[Recording], seconds: float = 30.0) -> HeldOut:
+    """The beginnings of recordings, as far as notes begin in them.
+
+    Args:
+        model: in evaluation mode.
+        config: its front end and network.
+        recordings: one or more.
+        seconds: of each.
+    """
+    device, rate = next(model.parameters()).device, config.front_end.sample_rate
+    log_mel, samples = LogMel(config.front_end).to(device), round(seconds * rate)
+    features, frames, notes = [], [], []
     for recording in recordings:
-        samples = np.asarray(recording.audio[: round(seconds * config.front_end.sample_rate)], np.float32)
-        mel = log_mel(torch.from_numpy(samples / 32768).to(device))
-        end = len(samples) / config.front_end.sample_rate
-        notes = [
-            Note(onset, min(offset, end), int(pitch), int(velocity))
-            for onset, offset, pitch, velocity in recording.notes.tolist()
-            if onset < end - 0.05
-        ]
-        if notes:
-            made.append(Excerpt(model.features(mel.unsqueeze(0)), notes))
-    return made
+        audio = recording.audio[:samples].astype(np.float32) / 32768
+        end = len(audio) / rate
+        begun = recording.notes[recording.notes[:, ONSET_COLUMN] < end - 0.05]
+        if not len(begun):
+            continue
+        begun[:, OFFSET_COLUMN] = np.minimum(begun[:, OFFSET_COLUMN], end)
+        features.append(model.features(log_mel(torch.from_numpy(audio).to(device)).unsqueeze(0)))
+        frames.append(features[-1].note.shape[1])
+        notes.append(
+            [Note(on, off, int(pitch), int(velocity)) for on, off, pitch, velocity in begun.tolist()]
+        )
+    padded = [
+        Features(*(F.pad(part, (0, 0, 0, 0, 0, max(frames) - count)) for part in piece))
+        for piece, count in zip(features, frames, strict=True)
+    ]
+    batch = Features(*(torch.cat(parts) for parts in zip(*padded, strict=True)))
+    return HeldOut(batch, frames, notes, config)
 
 
-def measure(model: Par, config: Config, held_out: Sequence[Excerpt], settings: DecodeConfig) -> Score:
+def measure(model: Par, held_out: HeldOut, settings: DecodeConfig) -> Score:
     """Mean score of free-running decoding with these settings."""
-    scores = []
-    for features, notes in held_out:
-        frames, _ = decode(model, features, initial_state(model), settings)
-        scores.append(score(_notes(frames, config, settings), notes))
-    return average(scores)
+    return held_out.scores(_decoded(model, held_out, settings), settings)
 
 
-def calibrate(model: Par, config: Config, held_out: Sequence[Excerpt]) -> Calibration:
-    """Choose the settings of decoding, one after the other, and at last a constant shift of the onsets.
+def _decoded(model: Par, held_out: HeldOut, settings: DecodeConfig) -> list[Frames]:
+    state = initial_state(model, len(held_out.frames))
+    return decode_batch(model, held_out.features, state, settings)[0]
+
+
+def calibrate(model: Par, held_out: HeldOut) -> Calibration:
+    """Choose the settings of decoding, one after the other, and at last constant shifts of the times.
 
     What is raised is the sum of the F1 of notes and of notes with offsets.
 
     Args:
         model: in evaluation mode.
-        config: its front end and network.
-        held_out: from `excerpts`.
+        held_out: from `hold_out`.
     """
 
-    def worth(settings: DecodeConfig) -> float:
-        found = measure(model, config, held_out, settings)
+    def worth(decoded: Sequence[Frames], settings: DecodeConfig) -> float:
+        found = held_out.scores(decoded, settings)
         return found.note.f1 + found.note_offset.f1
 
-    best, highest = DecodeConfig(), worth(DecodeConfig())
+    best = DecodeConfig()
+    frames = _decoded(model, held_out, best)
+    highest = worth(frames, best)
     for changes in (*_RESTRIKES, *_ONSET_BIASES, *_OFFSET_BIASES, *_ONSET_BIASES):
         changed = replace(best, **changes)
-        if changed != best and (reached := worth(changed)) > highest:
-            best, highest = changed, reached
-    error = measure(model, config, held_out, best).median_onset_error or 0.0
-    shifted = replace(best, onset_shift=round(-error, 4))
-    return Calibration(shifted, measure(model, config, held_out, shifted))
-
-
-def _notes(frames: Frames, config: Config, settings: DecodeConfig) -> list[Note]:
-    collector = NoteCollector(config.front_end.seconds_per_frame, settings)
-    return without_overlaps([*collector.push(frames), *collector.finish()])
+        if changed == best:
+            continue
+        decoded = _decoded(model, held_out, changed)
+        if (reached := worth(decoded, changed)) > highest:
+            best, highest, frames = changed, reached, decoded
+    error = held_out.scores(frames, best).median_onset_error or 0.0
+    best = replace(best, onset_shift=round(-error, 4))
+    shifted = [replace(best, offset_shift=round(float(shift), 4)) for shift in _SHIFTS]
+    best = max(shifted, key=lambda settings: (worth(frames, settings), -abs(settings.offset_shift)))
+    return Calibration(best, held_out.scores(frames, best))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +65,7 @@ class TrainConfig:
     workers: int = 1
     seed: int = 0
     save_minutes: float = 5.0
+    validate_minutes: float = 20.0
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.crop_frames < 1 or self.warmup < 1:
@@ -233,15 +233,24 @@ class Trainer:
         warm = min((self.progress.update + 1) / settings.warmup, 1.0)
         return settings.learning_rate * warm * min(1.0, (1.0 - done) / (1.0 - settings.hold))
 
-    def run(self, report: Callable[[dict[str, Any]], None] | None = None) -> None:
-        """Train until the run is done, saving every few minutes and at the end."""
+    def run(
+        self,
+        report: Callable[[dict[str, Any]], None] | None = None,
+        validate: Callable[[Par], Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Train until the run is done, saving every few minutes and at the end.
+
+        Args:
+            report: is given an entry with the losses every half minute.
+            validate: gives scores of the averaged model, which are added to an entry now and then.
+        """
         if self.share_done() >= 1.0:
             return
         self.model.train()
         if self.settings.phase == "velocity":
             self.model.note_acoustic.eval()
         started, before = time.monotonic(), self.progress.seconds
-        saved, logged = started, started
+        saved, logged, validated = started, started, started
         sums: dict[str, float] = {}
         count = 0
         for crop in self._crops(self.progress.update):
@@ -256,6 +265,10 @@ class Trainer:
                 entry = {"update": self.progress.update, "seconds": round(self.progress.seconds, 1)}
                 entry |= {name: round(total / count, 5) for name, total in sums.items()}
                 entry["audio_per_second"] = round(count * self._audio_per_update / (now - logged), 2)
+                entry["share_done"] = round(self.share_done(), 4)
+                if validate is not None and now - validated > 60 * self.settings.validate_minutes:
+                    entry |= validate(self.averaged())
+                    now = validated = time.monotonic()
                 self.progress.history.append(entry)
                 if report is not None:
                     report(entry)
@@ -360,14 +373,3 @@ class _Counting(torch.utils.data.Sampler[int]):
         while True:
             yield index
             index += 1
-
-
-def log_to(path: Path) -> Callable[[dict[str, Any]], None]:
-    """A reporter that appends one JSON line an entry."""
-
-    def report(entry: dict[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as log:
-            log.write(json.dumps(entry) + "\n")
-
-    return report

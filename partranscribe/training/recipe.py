@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,12 +12,15 @@ from typing import Any, NamedTuple, get_args
 import torch
 
 from ..checkpoint import load_checkpoint, save_checkpoint
-from ..config import Config, FrontEndConfig, ModelConfig, settings_from_dict
+from ..config import Config, DecodeConfig, FrontEndConfig, ModelConfig, settings_from_dict
 from ..errors import PartranscribeError
+from ..model import Par
+from ..score import Measure, Score
 from .augment import Augmenter, ContextNoise, load_rooms
-from .calibrate import calibrate, excerpts
+from .calibrate import calibrate, hold_out, measure
 from .data import Mixture, Recording, Recordings, Source, load_folder
-from .loop import Phase, TrainConfig, Trainer, log_to
+from .logs import Reporter, log_to
+from .loop import Phase, TrainConfig, Trainer
 from .memory import keep_freed_memory
 from .played import Played, PlayedConfig, load_instruments, load_performances
 from .synthesis import Instrument, Performance
@@ -27,6 +31,8 @@ else:
     import tomli as tomllib
 
 _SECTIONS = ("model", "front_end", "augment", "context_noise", "played", *get_args(Phase))
+_VALIDATION_PIECES, _VALIDATION_SECONDS = 8, 20.0
+_UNMOVED = 0.0005  # of an F1 of 0..1
 
 
 class RecipeError(PartranscribeError):
@@ -78,6 +84,11 @@ class TrainingData:
         if not self.recordings and self.performances is None:
             raise RecipeError("there is nothing to train on; give recordings, or performances and pianos")
 
+    @property
+    def names(self) -> list[str]:
+        """Of the folders that are trained on."""
+        return [path.name for path in (*self.recordings, self.performances, self.pianos) if path is not None]
+
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe.
@@ -123,56 +134,88 @@ def train(
     *,
     start: Path | None = None,
     device: torch.device | None = None,
-    report: Callable[[dict[str, Any]], None] | None = None,
+    report: Reporter | None = None,
+    export_only: bool = False,
 ) -> None:
-    """Carry a recipe out, or go on where it stopped.
+    """Carry a recipe out, or go on where it stopped, and export what came of it.
 
     Args:
         recipe: what is trained and how.
         data: what on.
-        run: folder of the run: its state, its log, and at the end `checkpoint.safetensors`.
+        run: folder of the run: its state, its logs, and at the end `checkpoint.safetensors`.
         start: a checkpoint to begin with in place of random weights.
         device: where to train.
-        report: is told of the progress, as the log in `run` is.
+        report: is told of the progress, as the logs in `run` are.
+        export_only: export the run as it stands, without training on.
 
     Raises:
-        RecipeError: there is nothing to train on.
+        RecipeError: there is nothing to train on, or nothing to export.
     """
     keep_freed_memory()
     device = device or torch.device("cpu")
-    rate = recipe.config.front_end.sample_rate
-    loaded = _load(data, run, rate)
+    config, report = recipe.config, report or _silent
+    loaded = _load(data, run, config.front_end.sample_rate)
     augmenter = recipe.augmenter
     if data.rooms is not None:
         augmenter = replace(augmenter, rooms=load_rooms(data.rooms.with_suffix(".flac"), data.rooms))
-    before = load_checkpoint(start)[0] if start is not None else None
+    model = load_checkpoint(start)[0] if start is not None else None
     heard = 0.0
     for phase, settings in recipe.phases.items():
-        source = loaded.source(recipe.played, phase, rate)
-        trainer = Trainer(recipe.config, settings, source, augmenter, recipe.noise, run / phase, device)
-        if not trainer.resume() and before is not None:
-            trainer.start_from(before, new_velocity=start is None)
-        log = log_to(run / phase / "log.jsonl")
-
-        def tell(entry: dict[str, Any], phase: str = phase, log: Callable[..., None] = log) -> None:
-            log(entry)
-            if report is not None:
-                report({"phase": phase, **entry})
-
-        if trainer.share_done() < 1.0:
-            trainer.run(tell)
-        before = trainer.averaged()
+        source = loaded.source(recipe.played, phase)
+        trainer = Trainer(config, settings, source, augmenter, recipe.noise, run / phase, device)
+        resumed = trainer.resume()
+        if export_only and not resumed:
+            continue
+        if not resumed and model is not None:
+            trainer.start_from(model, new_velocity=start is None)
+        if not export_only:
+            trainer.run(log_to(run / phase, report), loaded.validation(config))
+        model = trainer.averaged()
         heard = max(heard, trainer.hours_heard)
-    assert before is not None
-    config = recipe.config
-    if loaded.held_out:
-        chosen = calibrate(before, config, excerpts(before, config, loaded.held_out))
-        config = replace(config, decode=chosen.settings)
-        if report is not None:
-            report({"phase": "calibration", **asdict(chosen.settings), **chosen.score.to_dict()})
-    names = [folder.name for folder in (*data.recordings, data.performances, data.pianos) if folder]
-    training = {"hours_heard": round(heard, 1), "data": names}
-    save_checkpoint(run / "checkpoint.safetensors", before, config, name=recipe.name, training=training)
+    if model is None or not heard:
+        raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
+    told = {"hours_heard": round(heard, 1), "data": data.names}
+    export(model, config, loaded.held_out, run / "checkpoint.safetensors", recipe.name, told, report)
+
+
+def export(
+    model: Par,
+    config: Config,
+    held_out: Sequence[Recording],
+    path: Path,
+    name: str,
+    training: Mapping[str, Any],
+    report: Reporter,
+) -> None:
+    """Write a checkpoint: calibrated, and in half precision if that moves no score by 0.05 %.
+
+    Args:
+        model: in evaluation mode.
+        config: its front end and network.
+        held_out: recordings to calibrate on; without any, nothing is calibrated or halved.
+        path: of the checkpoint.
+        name, training: what it says of itself.
+        report: is told of the calibration.
+    """
+    dtype = torch.float32
+    if held_out:
+        settings, score = calibrate(model, hold_out(model, config, held_out))
+        config = replace(config, decode=settings)
+        report({"phase": "calibration", **asdict(settings), **score.to_dict()})
+        halved = copy.deepcopy(model).half().float()
+        after = measure(halved, hold_out(halved, config, held_out), settings)
+        pairs = zip(_measures(after), _measures(score), strict=True)
+        moved = max(abs(one.f1 - other.f1) for one, other in pairs)
+        dtype = torch.float16 if moved < _UNMOVED else torch.float32
+        report({"phase": "half precision", "kept": dtype == torch.float16, "moved": moved})
+    save_checkpoint(path, model, config, name=name, training=training, dtype=dtype)
+
+
+def _measures(score: Score) -> tuple[Measure, ...]:
+    return score.note, score.note_offset, score.note_offset_velocity
+
+
+def _silent(_: Mapping[str, Any]) -> None: ...
 
 
 class _Loaded(NamedTuple):
@@ -182,18 +225,31 @@ class _Loaded(NamedTuple):
     held_out: list[Recording]
     performances: list[Performance]
     instruments: list[Instrument]
+    sample_rate: int
 
-    def source(self, settings: PlayedConfig, phase: Phase, sample_rate: int) -> Source:
+    def source(self, settings: PlayedConfig, phase: Phase) -> Source:
         """What a phase is trained on. How loud a velocity is does not vary for the velocity network."""
         settings = replace(settings, touch=(1.0, 1.0)) if phase == "velocity" else settings
         sources: list[tuple[float, Source]] = []
         if self.recordings:
-            sources.append((1 - settings.share, Recordings(self.recordings, sample_rate)))
+            sources.append((1 - settings.share, Recordings(self.recordings, self.sample_rate)))
         if self.performances and self.instruments:
             sources.append((settings.share, Played(self.performances, self.instruments, settings)))
         if not sources:
             raise RecipeError("no recording with a note list beside it, and no performance with a piano")
         return sources[0][1] if len(sources) == 1 else Mixture(sources)
+
+    def validation(self, config: Config) -> Callable[[Par], dict[str, Any]] | None:
+        """Scores of free-running decoding on a part of what is held out."""
+        if not self.held_out:
+            return None
+        some = self.held_out[:: -(-len(self.held_out) // _VALIDATION_PIECES)]
+
+        def validate(model: Par) -> dict[str, Any]:
+            score = measure(model, hold_out(model, config, some, _VALIDATION_SECONDS), DecodeConfig())
+            return {name: value for name, value in score.to_dict().items() if name.endswith("_f1")}
+
+        return validate
 
 
 def _load(data: TrainingData, run: Path, sample_rate: int) -> _Loaded:
@@ -204,4 +260,4 @@ def _load(data: TrainingData, run: Path, sample_rate: int) -> _Loaded:
     performances = load_performances(data.performances, run / "audio") if data.performances else []
     instruments = load_instruments(data.pianos, sample_rate) if data.pianos else []
     recordings = [one for one in recordings if not (data.hold_out and one.name.endswith(data.hold_out))]
-    return _Loaded(recordings, held_out, performances, instruments)
+    return _Loaded(recordings, held_out, performances, instruments, sample_rate)

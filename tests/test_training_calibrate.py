@@ -1,0 +1,86 @@
+"""Calibration finds the settings with which the references were made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import TINY, swelling_noise
+from partranscribe.config import DecodeConfig
+from partranscribe.decode import NoteCollector, decode, initial_state
+from partranscribe.frontend import LogMel
+from partranscribe.model import Par
+from partranscribe.note_io import without_overlaps
+from partranscribe.notes import Note
+from partranscribe.score import average
+from partranscribe.training.calibrate import calibrate, hold_out, measure
+from partranscribe.training.data import Recording, note_array
+
+RATE = 16_000
+
+
+def heard(model: Par, audio: torch.Tensor, settings: DecodeConfig) -> list[Note]:
+    """What the model hears with these settings."""
+    with torch.inference_mode():
+        features = model.features(LogMel(TINY.front_end)(audio).unsqueeze(0))
+    frames, _ = decode(model, features, initial_state(model), settings)
+    collector = NoteCollector(TINY.front_end.seconds_per_frame, settings)
+    return without_overlaps([*collector.push(frames), *collector.finish()])
+
+
+def recordings(model: Par, settings: DecodeConfig) -> list[Recording]:
+    """Noise of 3 s and of 2 s, labelled with what the model hears in it."""
+    found = []
+    for seed, seconds in ((3, 3), (4, 2)):
+        integers = np.round(swelling_noise(seed, seconds * RATE) * 32767 * 0.9).astype(np.int16)
+        notes = heard(model, torch.from_numpy(integers.astype(np.float32) / 32768), settings)
+        found.append(Recording(str(seed), integers, note_array(notes)))
+    return found
+
+
+def test_recordings_of_several_lengths_are_measured_as_each_by_itself(lively: Par) -> None:
+    settings = DecodeConfig(restrike_frames=2)
+    pieces = recordings(lively, settings)
+    each = [measure(lively, hold_out(lively, TINY, [piece]), settings) for piece in pieces]
+    assert measure(lively, hold_out(lively, TINY, pieces), settings) == average(each)
+    assert all(score.note.recall == 1.0 for score in each)  # what begins at the very end is not asked for
+
+
+def test_only_the_beginnings_count(lively: Par) -> None:
+    settings = DecodeConfig()
+    (piece, _) = recordings(lively, settings)
+    held_out = hold_out(lively, TINY, [piece], seconds=1.0)
+    (notes,) = held_out.notes
+    assert 0 < len(notes) < len(piece.notes)
+    assert max(note.onset for note in notes) < 1.0
+    assert max(note.offset for note in notes) <= 1.0
+    assert piece.notes[:, 1].max() > 1.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"restrike_frames": 3}, {"onset_bias": -0.5, "reonset_bias": -0.5}, {"offset_bias": 0.5}],
+)
+def test_the_settings_behind_the_references_are_found(lively: Par, changes: dict[str, float]) -> None:
+    wanted = replace(DecodeConfig(), **changes)  # type: ignore[arg-type]
+    pieces = recordings(lively, wanted)
+    plain = measure(lively, hold_out(lively, TINY, pieces), DecodeConfig())
+    found = calibrate(lively, hold_out(lively, TINY, pieces))
+    assert found.score.note.recall == found.score.note_offset.recall == 1.0
+    assert plain.note_offset.f1 < found.score.note_offset.f1 - 0.01
+    for name, value in changes.items():
+        assert getattr(found.settings, name) == value
+
+
+def test_constant_errors_of_the_times_are_taken_out(lively: Par) -> None:
+    pieces = [
+        replace(piece, notes=piece.notes + np.array((0.02, 0.02, 0, 0)))
+        for piece in recordings(lively, DecodeConfig())
+    ]
+    found = calibrate(lively, hold_out(lively, TINY, pieces))
+    assert found.settings.onset_shift == pytest.approx(0.02, abs=1e-3)
+    assert found.score.median_onset_error == pytest.approx(0.0, abs=1e-3)
+    assert found.settings.offset_shift >= 0

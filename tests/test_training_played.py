@@ -1,0 +1,120 @@
+"""Performances played as training asks for them: sound and labels together, read once, the same by the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from partranscribe.note_io import write_notes
+from partranscribe.notes import Note
+from partranscribe.training import played
+from partranscribe.training.played import Played, PlayedConfig, load_instruments, load_performances
+from partranscribe.training.synthesis import Instrument, Performance
+
+RATE = 16_000
+PLAIN = PlayedConfig(transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))
+NO_PEDAL = np.zeros((0, 2))
+
+
+def write_piano(folder: Path, name: str, hertz: float) -> None:
+    """A sampled piano of one key, middle C, that sounds at any pitch."""
+    time = np.arange(2 * RATE) / RATE
+    soundfile.write(folder / f"{name}.flac", 0.5 * np.sin(2 * np.pi * hertz * time) * np.exp(-time), RATE)
+    header = "start,length,pitch,velocity_low,velocity_high,microphone"
+    (folder / f"{name}.csv").write_text(f"{header}\n0,{len(time)},60,1,127,near\n")
+
+
+@pytest.fixture(scope="module")
+def pianos(tmp_path_factory: pytest.TempPathFactory) -> list[Instrument]:
+    folder = tmp_path_factory.mktemp("pianos")
+    write_piano(folder, "high", 1046.5)
+    write_piano(folder, "low", 261.6)
+    return load_instruments(folder, RATE)
+
+
+def performance(onsets: Sequence[float]) -> Performance:
+    """Middle C of a tenth of a second at each onset."""
+    rows = [(onset, onset + 0.1, 60.0, 64.0) for onset in onsets]
+    return Performance(np.array(rows), NO_PEDAL)
+
+
+EVERY_SECOND = performance(np.arange(0.5, 30, 1.0).tolist())
+
+
+def test_every_table_with_a_sound_file_is_a_piano(pianos: list[Instrument]) -> None:
+    assert [piano.name for piano in pianos] == ["high", "low"]
+
+
+def test_labels_are_where_the_passage_sounds(pianos: list[Instrument]) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        audio, notes = Played([EVERY_SECOND], pianos, PLAIN).draw(3 * RATE, 0, rng)
+        assert audio.shape == (3 * RATE,)
+        onsets = [onset for onset in notes[:, 0] if 0.2 < onset < 2.8]
+        assert len(onsets) >= 2
+        for onset in onsets:
+            silence, sound = (audio[round((onset + t) * RATE) :][: RATE // 50] for t in (-0.025, 0.005))
+            assert np.abs(sound).max() > 20 * np.abs(silence).max()
+
+
+def test_every_piano_and_every_place_is_drawn(pianos: list[Instrument]) -> None:
+    source, rng = Played([EVERY_SECOND], pianos, PLAIN), np.random.default_rng(1)
+    passages = [source.draw(RATE, RATE // 2, rng) for _ in range(300)]
+    crossings = [np.mean(np.diff(np.sign(audio[audio != 0])) != 0) for audio, _ in passages if audio.any()]
+    assert 0.3 < np.mean(np.array(crossings) > 0.08) < 0.7  # the high one crosses zero more often
+    beginnings = [notes[0, 0] for _, notes in passages if len(notes)]
+    assert min(beginnings) < -0.5
+    assert max(beginnings) > 0.5
+
+
+def test_longer_performances_are_drawn_more_often(pianos: list[Instrument]) -> None:
+    short = Performance(np.array([(0.0, 3.0, 40.0, 64.0)]), NO_PEDAL)
+    source, rng = Played([short, EVERY_SECOND], pianos, PLAIN), np.random.default_rng(2)
+    drawn = [source.draw(RATE, 0, rng).notes for _ in range(200)]
+    assert 2 <= sum(40.0 in notes[:, 2] for notes in drawn) <= 50
+
+
+def test_the_seed_decides_what_is_played(pianos: list[Instrument]) -> None:
+    source = Played([EVERY_SECOND], pianos, PlayedConfig())
+    first, again, other = (source.draw(RATE, 0, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.audio, again.audio)
+    np.testing.assert_array_equal(first.notes, again.notes)
+    assert not np.array_equal(first.audio, other.audio)
+
+
+def test_variation_is_within_the_settings(pianos: list[Instrument]) -> None:
+    settings = replace(PLAIN, transpose=2, touch=(0.5, 2.0))
+    source, rng = Played([EVERY_SECOND], pianos, settings), np.random.default_rng(5)
+    notes = np.concatenate([source.draw(RATE, 0, rng).notes for _ in range(100)])
+    assert set(notes[:, 2]) == {58, 59, 60, 61, 62}
+    lowest, highest = 127 * (64 / 127) ** 2, 127 * (64 / 127) ** 0.5
+    assert lowest - 1 <= notes[:, 3].min() < lowest + 10
+    assert highest - 10 < notes[:, 3].max() <= highest + 1
+
+
+def test_performances_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "performances"
+    (folder / "deeper").mkdir(parents=True)
+    write_notes(folder / "b.mid", [Note(0.5, 1.0, 60, 64)])
+    write_notes(folder / "deeper" / "c.mid", [Note(0.25, 0.75, 62, 80), Note(1.0, 2.0, 64, 90)])
+    first = load_performances(folder, tmp_path / "cache")
+    assert [one.keys.tolist() for one in first] == [
+        [[0.5, 1.0, 60, 64]],
+        [[0.25, 0.75, 62, 80], [1.0, 2.0, 64, 90]],
+    ]
+    monkeypatch.setattr(played, "load_performance", None)
+    again = load_performances(folder, tmp_path / "cache")
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.keys, other.keys)
+        np.testing.assert_array_equal(one.pedal, other.pedal)
+
+
+def test_a_performance_without_notes_is_left_out(tmp_path: Path) -> None:
+    write_notes(tmp_path / "empty.mid", [])
+    write_notes(tmp_path / "full.mid", [Note(0.5, 1.0, 60, 64)])
+    assert len(load_performances(tmp_path, tmp_path / "cache")) == 1

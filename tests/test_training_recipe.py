@@ -1,0 +1,233 @@
+"""Training through the public command: it learns, goes on after a stop, and exports what came of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from partranscribe.checkpoint import checkpoint_info, load_checkpoint
+from partranscribe.cli import main
+from partranscribe.config import DecodeConfig
+from partranscribe.note_io import write_notes
+from partranscribe.notes import Note
+from partranscribe.training.loop import Trainer
+from partranscribe.training.recipe import RecipeError, TrainingData, read_recipe, train
+from synth import melody, write_audio
+
+RATE = 16_000
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+SMALL = """
+name = "small"
+
+[model]
+head = "compact"
+n_mels = 64
+cnn_units = 16
+hidden_per_pitch = 8
+lstm_units = 16
+time_widths = [3, 1, 1, 1, 1, 1]
+
+[front_end]
+n_mels = 64
+
+[augment]
+max_cents = 0.0
+gain_db = 0.0
+equaliser_db = 0.0
+noise_share = 0.0
+
+[context_noise]
+blank = 0.0
+dropped = 0.0
+moved = 0.0
+shortened = 0.0
+invented = 0.0
+cell = 0.0
+"""
+PHASE = """
+[{phase}]
+updates = {updates}
+batch = 2
+crop_frames = 64
+learning_rate = 1e-2
+warmup = 20
+dropout = 0.0
+average = 0.95
+workers = 0
+save_minutes = 0.0
+"""
+
+
+def small_recipe(folder: Path, note: int, velocity: int) -> Path:
+    """A recipe for a network that learns within seconds, with so many updates of each phase."""
+    phases = [
+        PHASE.format(phase=phase, updates=count) for phase, count in (("note", note), ("velocity", velocity))
+    ]
+    path = folder / "small.toml"
+    path.write_text(SMALL + "".join(phases))
+    return path
+
+
+def write_piece(folder: Path, name: str, seed: int = 0) -> list[Note]:
+    """Six seconds of notes and chords on ten keys, with labels beside them."""
+    rng, notes, time = np.random.default_rng(seed), [], 0.3
+    while time < 5.3:
+        for pitch in rng.choice((40, 48, 55, 60, 64, 67, 72, 76, 79, 84), rng.integers(1, 3), replace=False):
+            loud = int(rng.choice((40, 70, 100)))
+            notes.append(Note(time, time + float(rng.choice((0.15, 0.3))), int(pitch), loud))
+        time += 0.3 + float(rng.choice((0.05, 0.15)))
+    folder.mkdir(exist_ok=True)
+    write_audio(folder / f"{name}.wav", melody(notes, RATE), RATE)
+    write_notes(folder / f"{name}.tsv", notes)
+    return notes
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_one_piece_is_learnt_by_heart(tmp_path: Path) -> None:
+    write_piece(tmp_path / "data", "piece")
+    recipe = small_recipe(tmp_path, 300, 150)
+    run, found = tmp_path / "run", tmp_path / "piece.csv"
+    result = call("train", recipe, "--data", tmp_path / "data", "--run", run, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    song = tmp_path / "data" / "piece.wav"
+    assert call(song, "--model", run / "checkpoint.safetensors", "-o", found).exit_code == 0
+    result = call("evaluate", found, song.with_suffix(".tsv"), "--json")
+    score = json.loads(result.stdout)["mean"]
+    assert score["note_f1"] == 1.0
+    assert score["note_offset_f1"] > 0.7
+    assert score["note_offset_velocity_f1"] > 0.8 * score["note_offset_f1"]
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """The run is cut off here."""
+
+
+@pytest.mark.parametrize("saves", [2, 6])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    write_piece(tmp_path / "data", "piece")
+    recipe = read_recipe(small_recipe(tmp_path, 3, 3))
+    data = TrainingData(recordings=[tmp_path / "data"])
+    train(recipe, data, tmp_path / "straight")
+    save, count = Trainer.save, 0
+
+    def save_and_stop(trainer: Trainer) -> None:
+        nonlocal count
+        save(trainer)
+        count += 1
+        if count == saves:
+            raise Stopped
+
+    monkeypatch.setattr(Trainer, "save", save_and_stop)
+    with pytest.raises(Stopped):
+        train(recipe, data, tmp_path / "broken")
+    assert not (tmp_path / "broken" / "checkpoint.safetensors").exists()
+    train(recipe, data, tmp_path / "broken")
+    (straight, first), (broken, second) = (
+        load_checkpoint(tmp_path / name / "checkpoint.safetensors") for name in ("straight", "broken")
+    )
+    assert first.training == second.training
+    for name, weight in straight.state_dict().items():
+        assert torch.equal(weight, broken.state_dict()[name])
+
+
+def test_what_is_held_out_is_calibrated_on_and_not_trained_on(tmp_path: Path) -> None:
+    data = TrainingData(recordings=[tmp_path / "data"], hold_out="_own")
+    write_piece(tmp_path / "data", "piece", seed=0)
+    write_piece(tmp_path / "data", "piece_own", seed=1)
+    recipe, told = read_recipe(small_recipe(tmp_path, 40, 2)), list[Any]()
+    train(recipe, data, tmp_path / "run", report=told.append)
+    calibration, half = (entry for entry in told if entry["phase"] in ("calibration", "half precision"))
+    assert calibration["reference_notes"] > 10
+    model, info = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
+    assert info.config.decode.onset_bias == calibration["onset_bias"]
+    assert info.training["data"] == ["data"]
+    size = (tmp_path / "run" / "checkpoint.safetensors").stat().st_size
+    assert (size < 3 * model.parameter_count()) == half["kept"]
+    write_piece(tmp_path / "other", "piece", seed=0)
+    train(recipe, TrainingData(recordings=[tmp_path / "other"]), tmp_path / "alone")
+    alone, plain = load_checkpoint(tmp_path / "alone" / "checkpoint.safetensors")
+    assert plain.config.decode == DecodeConfig()
+    for name, weight in alone.state_dict().items():
+        torch.testing.assert_close(weight, model.state_dict()[name], atol=2e-3, rtol=2e-3)
+
+
+def test_a_run_is_exported_as_it_stands(tmp_path: Path) -> None:
+    write_piece(tmp_path / "data", "piece")
+    arguments = ("--data", tmp_path / "data", "--run", tmp_path / "run", "--device", "cpu", "--export")
+    result = call("train", small_recipe(tmp_path, 4, 4), *arguments)
+    assert result.exit_code == 1
+    assert "nothing has been trained" in result.stderr
+    train(
+        read_recipe(small_recipe(tmp_path, 2, 2)),
+        TrainingData(recordings=[tmp_path / "data"]),
+        tmp_path / "run",
+    )
+    heard = checkpoint_info(tmp_path / "run" / "checkpoint.safetensors").training
+    (tmp_path / "run" / "checkpoint.safetensors").unlink()
+    assert call("train", small_recipe(tmp_path, 400, 400), *arguments).exit_code == 0
+    assert checkpoint_info(tmp_path / "run" / "checkpoint.safetensors").training == heard
+
+
+def test_a_run_may_begin_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_piece(tmp_path / "data", "piece")
+    recipe, data = read_recipe(small_recipe(tmp_path, 1, 1)), TrainingData(recordings=[tmp_path / "data"])
+    train(recipe, data, tmp_path / "first")
+    first = load_checkpoint(tmp_path / "first" / "checkpoint.safetensors")[0].state_dict()
+    begun: list[dict[str, Any]] = []
+    run = Trainer.run
+
+    def watched(trainer: Trainer, *arguments: Any) -> None:
+        begun.append({name: weight.clone() for name, weight in trainer.model.state_dict().items()})
+        run(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "run", watched)
+    train(recipe, data, tmp_path / "second", start=tmp_path / "first" / "checkpoint.safetensors")
+    assert all(torch.equal(weight, begun[0][name]) for name, weight in first.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("[model", "is not TOML"),
+        ("[mode]\nhead = 'full'", "unknown section mode"),
+        ("[model]\nhed = 'full'", "hed"),
+        ("[note]\nbatch = 0", "batch"),
+        ("[played]\nshare = 2.0", "share"),
+    ],
+)
+def test_a_wrong_recipe_is_named(tmp_path: Path, text: str, fact: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=fact) as error:
+        read_recipe(path)
+    assert "wrong.toml" in str(error.value)
+
+
+def test_a_missing_recipe_and_missing_data_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_recipe(tmp_path / "no.toml")
+    with pytest.raises(RecipeError, match="nothing to train on"):
+        TrainingData()
+    with pytest.raises(RecipeError, match="together"):
+        TrainingData(pianos=tmp_path)
+    (tmp_path / "empty").mkdir()
+    recipe = read_recipe(small_recipe(tmp_path, 1, 1))
+    with pytest.raises(RecipeError, match="note list"):
+        train(recipe, TrainingData(recordings=[tmp_path / "empty"]), tmp_path / "run")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_of_the_project_can_be_read(path: Path) -> None:
+    assert read_recipe(path).name
