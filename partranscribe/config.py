@@ -107,7 +107,7 @@ class DecodeConfig:
     Args:
         onset_bias: added to the onset logit of every frame.
         reonset_bias: added to the re-onset logit of every frame.
-        offset_bias: added to the offset and off logits of every frame.
+        offset_bias: added to the offset and off logits of a pitch that sounds.
         restrike_frames: a note that has sounded for fewer frames is not struck again: an onset or re-onset
             there is sustain. 1 leaves every decision to the network.
         onset_shift: seconds added to every onset, to undo a constant bias of the labels.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .config import DecodeConfig
-from .model import OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
+from .model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
 from .notes import LOWEST_PITCH, PITCHES, Note
 from .stepper import stepper_for
 
@@ -97,9 +97,10 @@ def decode_batch(
         settings: as for `decode`.
     """
     settings = settings or DecodeConfig()
-    bias = torch.zeros(5, device=features.note.device)
-    bias[ONSET], bias[REONSET] = settings.onset_bias, settings.reonset_bias
-    bias[OFF] = bias[OFFSET] = settings.offset_bias
+    silent = torch.zeros(NOTE_STATES, device=features.note.device)
+    silent[ONSET], silent[REONSET] = settings.onset_bias, settings.reonset_bias
+    sounding = silent.clone()
+    sounding[OFF] = sounding[OFFSET] = settings.offset_bias
     shortest = (settings.restrike_frames - 0.5) / model.config.max_duration_frames
     last = state.last
     states, velocities, logits = [], [], []
@@ -108,10 +109,11 @@ def decode_batch(
         memory = stepper.remember(state.lstm)
         for inputs in stepper.inputs(features):
             prediction, memory = stepper.step(inputs, last, memory)
-            biased = prediction.states + bias
+            is_open = last.duration > 0
+            biased = prediction.states + torch.where(is_open.unsqueeze(-1), sounding, silent)
             best = biased.argmax(dim=-1)
             if settings.restrike_frames > 1:
-                too_soon = (last.duration > 0) & (last.duration < shortest)
+                too_soon = is_open & (last.duration < shortest)
                 best = torch.where(too_soon & ((best == ONSET) | (best == REONSET)), SUSTAIN, best)
             velocity = prediction.velocity.clamp(0.0, 1.0)
             last = advance(last, best, velocity, model.config.max_duration_frames)

@@ -23,6 +23,7 @@ from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import (
     Crop,
     Crops,
+    DataError,
     Mixture,
     Recording,
     Recordings,
@@ -340,6 +341,20 @@ def test_audio_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (again,) = load_folder(folder, cache, RATE)
     np.testing.assert_array_equal(first.audio, again.audio)
     assert len(list(cache.rglob("*.npy"))) == 1
+
+
+def test_the_splits_of_maestro_are_kept(tmp_path: Path) -> None:
+    folder, rows = tmp_path / "maestro-v3.0.0", ["canonical_title,split,midi_filename,audio_filename"]
+    for name, split in (("a", "train"), ("b", "validation"), ("c", "test"), ("d", "train")):
+        write_pair(folder / "2004", name, ".midi" if name == "a" else ".mid", [Note(0.5, 1.0, 60, 64)])
+        rows.append(f"Étude {name},{split},2004/{name}.midi,2004/{name}.wav")
+    (folder / "maestro-v3.0.0.csv").write_text("\n".join(rows), encoding="utf-8")
+    found = load_folder(folder, tmp_path / "cache", RATE)
+    assert [(one.name, one.held_out) for one in found] == [("a", False), ("b", True), ("d", False)]
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+    (folder / "maestro-v3.0.0.csv").write_text("title,split\nÉtude,train\n", encoding="utf-8")
+    with pytest.raises(DataError, match="audio_filename"):
+        load_folder(folder, tmp_path / "cache", RATE)
 
 
 def test_changed_audio_is_decoded_again(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Performances played as training asks for them: sound and labels together, read once, the same by the seed."""
+"""Performances as training asks for them: labels are where it sounds, read once, the same by the seed."""
 
 from __future__ import annotations
 

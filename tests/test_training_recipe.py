@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from partranscribe.checkpoint import checkpoint_info, load_checkpoint
 from partranscribe.cli import main
 from partranscribe.config import DecodeConfig
+from partranscribe.model import Par
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
 from partranscribe.training.loop import Trainer
@@ -228,6 +229,45 @@ def test_a_missing_recipe_and_missing_data_are_errors(tmp_path: Path) -> None:
         train(recipe, TrainingData(recordings=[tmp_path / "empty"]), tmp_path / "run")
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
-def test_the_recipes_of_the_project_can_be_read(path: Path) -> None:
-    assert read_recipe(path).name
+def test_a_recipe_tells_what_differs_from_the_one_that_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("name = 'base'\n[model]\ncnn_units = 8\nlstm_units = 9\n")
+    (tmp_path / "deeper").mkdir()
+    changed = tmp_path / "deeper" / "changed.toml"
+    changed.write_text("extends = '../base.toml'\n[model]\nlstm_units = 7\n[note]\nbatch = 2\n")
+    recipe = read_recipe(changed)
+    assert (recipe.name, recipe.config.model.cnn_units, recipe.config.model.lstm_units) == ("base", 8, 7)
+    assert recipe.phases["note"].batch == 2
+
+
+def test_a_recipe_that_extends_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("extends = 'b.toml'")
+    (tmp_path / "b.toml").write_text("extends = 'a.toml'")
+    with pytest.raises(RecipeError, match="extends itself"):
+        read_recipe(tmp_path / "a.toml")
+
+
+PAPER = {
+    "par": 19.73e6,
+    "par_compact": 2.68e6,
+    "table3_middle": 1.54e6,
+    "table3_small": 653e3,
+    "table3_tiny": 299e3,
+    "table3_single_bottleneck": 50e3,
+    "table4_par_128ms": 19.59e6,
+    "table4_par_compact_128ms": 2.54e6,
+}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_of_the_project_are_what_they_are_called(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.name == path.stem
+    if path.parent.name == "paper":
+        model = recipe.config.model
+        if path.stem in PAPER:
+            with torch.device("meta"):
+                assert Par(model).parameter_count() == pytest.approx(PAPER[path.stem], rel=0.01)
+        if path.stem.startswith("table4"):
+            latency = round(1000 * (model.margin_frames * 512 + 2048) / RATE)
+            assert path.stem.endswith(f"_{latency}ms")
+        assert recipe.phases["note"].updates == 250_000

@@ -20,9 +20,12 @@ from ..score import Score, average, score
 from .data import Recording
 from .labels import OFFSET_COLUMN, ONSET_COLUMN
 
-_BIASES = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5)
-_ONSET_BIASES: list[dict[str, Any]] = [{"onset_bias": bias, "reonset_bias": bias} for bias in _BIASES]
-_OFFSET_BIASES: list[dict[str, Any]] = [{"offset_bias": bias} for bias in _BIASES]
+_ONSET_BIASES: list[dict[str, Any]] = [
+    {"onset_bias": bias, "reonset_bias": bias} for bias in (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5)
+]
+_OFFSET_BIASES: list[dict[str, Any]] = [
+    {"offset_bias": bias} for bias in (-0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+]
 _RESTRIKES: list[dict[str, Any]] = [{"restrike_frames": frames} for frames in (1, 2, 3)]
 _SHIFTS = np.arange(-3, 4) * 0.008  # seconds; a quarter of a frame
 
@@ -121,7 +124,7 @@ def calibrate(model: Par, held_out: HeldOut) -> Calibration:
     best = DecodeConfig()
     frames = _decoded(model, held_out, best)
     highest = worth(frames, best)
-    for changes in (*_RESTRIKES, *_ONSET_BIASES, *_OFFSET_BIASES, *_ONSET_BIASES):
+    for changes in (*_RESTRIKES, *_OFFSET_BIASES, *_ONSET_BIASES, *_OFFSET_BIASES):
         changed = replace(best, **changes)
         if changed == best:
             continue

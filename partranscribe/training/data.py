@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch.utils.data import Dataset
 
 from ..audio import AUDIO_SUFFIXES, read_blocks
 from ..config import FrontEndConfig
+from ..errors import PartranscribeError
 from ..note_io import SUFFIXES, read_notes
 from ..notes import Note
 from .augment import Augmenter, ContextNoise
@@ -28,6 +30,11 @@ from .labels import (
     frame_labels,
     silence_before,
 )
+
+
+class DataError(PartranscribeError):
+    """What is trained on cannot be used."""
+
 
 PASSAGE_MARGIN = 1.0  # seconds around a passage whose notes are told: context noise may move them into it
 
@@ -48,11 +55,19 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Recording:
-    """One piece: audio as 16-bit integers at the front end's rate (mapped from a file), and its notes."""
+    """One piece.
+
+    Args:
+        name: of its file, without the ending.
+        audio: 16-bit integers at the front end's rate, mapped from a file.
+        notes: of the piece.
+        held_out: its data set keeps it for validation.
+    """
 
     name: str
     audio: NDArray[np.int16]
     notes: NoteArray
+    held_out: bool = False
 
 
 class Recordings:
@@ -133,13 +148,23 @@ def labelled(folder: Path) -> Iterator[tuple[Path, Path]]:
 def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
     """Every recording of a folder that has a note list beside it, in the order of names.
 
+    A MAESTRO folder (any version) is known by its table: its validation split is held out, and its test
+    split is left out.
+
     Args:
         folder: audio files, each with a note list of the same name.
         cache: where decoded audio is kept between runs, as one .npy file a recording.
         sample_rate: of the front end.
+
+    Raises:
+        DataError: the table of a MAESTRO folder cannot be read.
     """
+    splits = _maestro_splits(folder)
     recordings = []
     for source, labels in labelled(folder):
+        split = splits.get(source, "train")
+        if split == "test":
+            continue
         stored = cache / f"{source.stem}-{_fingerprint(source, sample_rate)}.npy"
         if not stored.exists():
             stored.parent.mkdir(parents=True, exist_ok=True)
@@ -148,8 +173,22 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
             np.save(partial, np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16))
             partial.rename(stored)
         audio = np.load(stored, mmap_mode="r")
-        recordings.append(Recording(source.stem, audio, note_array(read_notes(labels))))
+        notes = note_array(read_notes(labels))
+        recordings.append(Recording(source.stem, audio, notes, held_out=split == "validation"))
     return recordings
+
+
+def _maestro_splits(folder: Path) -> dict[Path, str]:
+    """The split of every recording that the table of a MAESTRO folder names; without a table, nothing."""
+    splits: dict[Path, str] = {}
+    for table in sorted(folder.glob("maestro-*.csv")):
+        with table.open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        try:
+            splits |= {folder / row["audio_filename"]: row["split"] for row in rows}
+        except KeyError as error:
+            raise DataError(f"{table}: has no column {error}; is it the table of MAESTRO?") from error
+    return splits
 
 
 def _fingerprint(source: Path, sample_rate: int) -> str:

@@ -31,7 +31,9 @@ else:
     import tomli as tomllib
 
 _SECTIONS = ("model", "front_end", "augment", "context_noise", "played", *get_args(Phase))
+_DEEPEST = 8  # recipes that extend each other
 _VALIDATION_PIECES, _VALIDATION_SECONDS = 8, 20.0
+_CALIBRATION_PIECES = 12
 _UNMOVED = 0.0005  # of an F1 of 0..1
 
 
@@ -58,6 +60,25 @@ class Recipe:
     augmenter: Augmenter
     noise: ContextNoise
     played: PlayedConfig
+
+
+def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
+    """A recipe's values on top of those of the recipe that it extends."""
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}); is the path right?") from error
+    except ValueError as error:
+        raise RecipeError(f"{path}: is not TOML ({error}); correct it") from error
+    extended = values.pop("extends", None)
+    if extended is None:
+        return values
+    if depth == _DEEPEST:
+        raise RecipeError(f"{path}: extends a recipe that extends itself; correct one of them")
+    merged = _read_toml(path.parent / extended, depth + 1)
+    for name, value in values.items():
+        merged[name] = {**merged.get(name, {}), **value} if isinstance(value, dict) else value
+    return merged
 
 
 @dataclass(frozen=True)
@@ -93,15 +114,12 @@ class TrainingData:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe.
 
+    With `extends`, the path of another recipe seen from this one, only what differs from it is told.
+
     Raises:
         RecipeError: the file is not there, is not TOML, or has an unknown section or setting.
     """
-    try:
-        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror}); is the path right?") from error
-    except ValueError as error:
-        raise RecipeError(f"{path}: is not TOML ({error}); correct it") from error
+    values = _read_toml(path)
     name = values.pop("name", path.stem)
     unknown = set(values) - set(_SECTIONS)
     if unknown:
@@ -199,6 +217,7 @@ def export(
     """
     dtype = torch.float32
     if held_out:
+        held_out = _spread(held_out, _CALIBRATION_PIECES)
         settings, score = calibrate(model, hold_out(model, config, held_out))
         config = replace(config, decode=settings)
         report({"phase": "calibration", **asdict(settings), **score.to_dict()})
@@ -209,6 +228,11 @@ def export(
         dtype = torch.float16 if moved < _UNMOVED else torch.float32
         report({"phase": "half precision", "kept": dtype == torch.float16, "moved": moved})
     save_checkpoint(path, model, config, name=name, training=training, dtype=dtype)
+
+
+def _spread(recordings: Sequence[Recording], most: int) -> Sequence[Recording]:
+    """So many of them at most, evenly taken from all."""
+    return recordings[:: -(-len(recordings) // most)]
 
 
 def _measures(score: Score) -> tuple[Measure, ...]:
@@ -243,7 +267,7 @@ class _Loaded(NamedTuple):
         """Scores of free-running decoding on a part of what is held out."""
         if not self.held_out:
             return None
-        some = self.held_out[:: -(-len(self.held_out) // _VALIDATION_PIECES)]
+        some = _spread(self.held_out, _VALIDATION_PIECES)
 
         def validate(model: Par) -> dict[str, Any]:
             score = measure(model, hold_out(model, config, some, _VALIDATION_SECONDS), DecodeConfig())
@@ -256,8 +280,12 @@ def _load(data: TrainingData, run: Path, sample_rate: int) -> _Loaded:
     recordings = [
         one for folder in data.recordings for one in load_folder(folder, run / "audio", sample_rate)
     ]
-    held_out = [one for one in recordings if data.hold_out and one.name.endswith(data.hold_out)]
     performances = load_performances(data.performances, run / "audio") if data.performances else []
     instruments = load_instruments(data.pianos, sample_rate) if data.pianos else []
-    recordings = [one for one in recordings if not (data.hold_out and one.name.endswith(data.hold_out))]
+    held_out = [one for one in recordings if _is_held_out(one, data.hold_out)]
+    recordings = [one for one in recordings if not _is_held_out(one, data.hold_out)]
     return _Loaded(recordings, held_out, performances, instruments, sample_rate)
+
+
+def _is_held_out(recording: Recording, ending: str) -> bool:
+    return recording.held_out or bool(ending and recording.name.endswith(ending))
