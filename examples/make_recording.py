@@ -1,6 +1,6 @@
 """Makes prelude.flac and prelude.mid: the beginning of Bach's Prelude in C major, played on a sampled piano.
 
-python examples/make_recording.py FOLDER, where FOLDER holds upright-kawai.opus and upright-kawai.csv.
+python examples/make_recording.py FOLDER, where FOLDER holds grand-steinway.opus and grand-steinway.csv.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
     """Write both files beside this script."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("samples", type=Path, help="folder of sampled pianos")
-    arguments.add_argument("--piano", default="upright-kawai")
+    arguments.add_argument("--piano", default="grand-steinway")
     arguments.add_argument("--output", type=Path, default=Path(__file__).parent)
     chosen = arguments.parse_args()
     table = chosen.samples / f"{chosen.piano}.csv"

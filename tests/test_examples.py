@@ -25,9 +25,9 @@ def run(script: str, *arguments: object) -> str:
 
 def test_recording_is_made_with_its_notes(tmp_path: Path) -> None:
     sound = tone(60, 2.0, RATE)
-    write_audio(tmp_path / "upright-kawai.opus", sound, RATE)
+    write_audio(tmp_path / "grand-steinway.opus", sound, RATE)
     table = f"start,length,pitch,velocity_low,velocity_high,microphone\n0,{len(sound)},60,1,127,near\n"
-    (tmp_path / "upright-kawai.csv").write_text(table)
+    (tmp_path / "grand-steinway.csv").write_text(table)
     printed = run("make_recording.py", tmp_path, "--output", tmp_path)
     audio, rate = soundfile.read(tmp_path / "prelude.flac")
     notes = read_notes(tmp_path / "prelude.mid")
