@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .audio import AUDIO_SUFFIXES, probe
 from .errors import AudioError, NoteFileError, PartranscribeError
 from .note_io import PEDAL_THRESHOLD, SUFFIXES, WRITERS, format_of, read_notes, whole_file
+from .notes import Note
+from .paths import is_file, is_folder, place
 from .score import Score, score
 
 if TYPE_CHECKING:  # torch is loaded when there is something to transcribe
-    from .transcribe import Transcriber
+    from .transcribe import Transcriber, Transcription
 
 ENDINGS = {"midi": ".mid", "csv": ".csv", "json": ".json", "tsv": ".tsv"}
 
@@ -87,6 +89,7 @@ def plan(
     *,
     reference: Path | None = None,
     overwrite: bool = False,
+    into_folder: bool = False,
 ) -> list[Job]:
     """Decide which recordings are meant, and where the outputs of each go.
 
@@ -102,19 +105,23 @@ def plan(
         reference: a note list, or a folder of them that is paired with the recordings by name.
         overwrite: outputs that are there are made anew; by default a recording whose outputs are all
             there is left alone, unless `output` names its file.
+        into_folder: `output` is a folder, even if its name looks like that of a file.
 
     Raises:
-        UsageError: the sources do not fit the output, or two of them would be written to one file.
+        UsageError: the sources do not fit the output, two of them would be written to one file, an output
+            would replace a source or a reference, or there is no reference.
     """
-    several = sum(source.is_dir() for source in sources) > 1
+    sources = list(dict.fromkeys(sources))
+    several = sum(is_folder(source) for source in sources) > 1
     found = [entry for source in sources for entry in _recordings(source, prefixed=several)]
-    if output is None or _is_folder(output):
+    if output is None or into_folder or _is_folder(output):
         jobs = _jobs_in_folders(found, output, tuple(formats) or ("midi",), overwrite)
     else:
         jobs = [_job_to_file(found, sources, output, formats)]
-    if reference is None:
-        return jobs
-    return [_with_reference(job, reference, alone=len(found) == 1) for job in jobs]
+    for job in jobs:
+        if place(job.source) in map(place, job.outputs.values()):
+            raise UsageError(f"{job.source} would be replaced by its own notes; write elsewhere with -o")
+    return jobs if reference is None else _with_references(jobs, found, reference)
 
 
 def run(
@@ -146,10 +153,12 @@ def run(
             ready = transcriber()
         try:
             if job.kept or ready is None:
-                outcome = Outcome(job)
+                outcome = _kept(job, start, end, pedal_threshold)
             else:
-                if job.source.is_dir():
+                if is_folder(job.source):
                     raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
+                if not job.outputs:
+                    raise AudioError(f"{job.source}: is a note list; give the recording")
                 watcher.started(job, probe(job.source).duration)
                 outcome = _transcribe(job, ready, watcher, start, end, pedal_threshold)
         except PartranscribeError as error:
@@ -171,62 +180,101 @@ def _transcribe(
     with ExitStack() as stack:
         temporary = {name: stack.enter_context(whole_file(path)) for name, path in job.outputs.items()}
         result = transcriber.transcribe(job.source, start=start, end=end, progress=watcher.advanced)
-        about = {**transcriber.about(), "source": job.source.name, "duration_s": round(result.duration, 4)}
+        about = {**transcriber.about(), **_about(job.source, result, start, end)}
         for name, path in temporary.items():
             path.write_bytes(WRITERS[name](result.notes, about))
     seconds = time.perf_counter() - began
-    measured, error = None, None
-    if job.reference is not None:
-        try:
-            wanted = read_notes(job.reference, pedal_threshold=pedal_threshold)
-            if start or end is not None:
-                wanted = [note for note in wanted if start <= note.onset < start + result.duration]
-            if not wanted:
-                raise NoteFileError(f"{job.reference}: no notes to score with; is it the right file?")
-            measured = score(result.notes, wanted)
-        except PartranscribeError as failure:
-            error = failure
-    return Outcome(job, len(result.notes), result.duration, seconds, measured, error)
+    last = start + result.duration if start or end is not None else None
+    try:
+        measured = _score(job.reference, result.notes, start, last, pedal_threshold)
+    except PartranscribeError as error:
+        return Outcome(job, len(result.notes), result.duration, seconds, error=error)
+    return Outcome(job, len(result.notes), result.duration, seconds, measured)
+
+
+def _kept(job: Job, start: float, end: float | None, pedal_threshold: int) -> Outcome:
+    """What is there already is not made again, and is scored as it is."""
+    if job.reference is None:
+        return Outcome(job)
+    notes = read_notes(next(iter(job.outputs.values())))
+    return Outcome(job, len(notes), score=_score(job.reference, notes, start, end, pedal_threshold))
+
+
+def _score(
+    reference: Path | None, notes: Sequence[Note], start: float, end: float | None, pedal_threshold: int
+) -> Score | None:
+    """The score against the part of a reference from `start` to `end`; None without a reference."""
+    if reference is None:
+        return None
+    wanted = read_notes(reference, pedal_threshold=pedal_threshold)
+    wanted = [note for note in wanted if start <= note.onset and (end is None or note.onset < end)]
+    if not wanted:
+        raise NoteFileError(f"{reference}: no notes to score with; is it the right file?")
+    return score(notes, wanted)
+
+
+def _about(source: Path, result: Transcription, start: float, end: float | None) -> dict[str, Any]:
+    """What JSON tells of a recording: its length in seconds, and the part of it that was transcribed."""
+    whole = not start and end is None
+    duration = result.duration if whole else probe(source).duration
+    return {
+        "source": source.name,
+        "duration_s": None if duration is None else round(duration, 4),
+        "start_s": start,
+        "end_s": round(start + result.duration, 4),
+    }
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """A recording with its place: `below` is its path from the folder that its outputs mirror."""
+    """A recording with its place.
+
+    Args:
+        path: of the file.
+        below: its path from the folder that its outputs mirror.
+        name: for reports.
+        inside: its path from the source folder, by which a reference is found; of a file that was given
+            itself, its name.
+    """
 
     path: Path
     below: Path
     name: str
+    inside: Path
 
 
 def _recordings(source: Path, *, prefixed: bool) -> list[_Recording]:
-    if not source.is_dir():
-        return [_Recording(source, Path(source.name), str(source))]
+    itself = _Recording(source, Path(source.name), str(source), Path(source.name))
+    if not is_folder(source):
+        return [itself]
     files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    inside = [path.relative_to(source) for path in files if path.is_file() and not path.name.startswith(".")]
+    inside = [path.relative_to(source) for path in files if is_file(path) and not path.name.startswith(".")]
     top = Path(source.resolve().name) if prefixed else Path()
     # A folder without recordings is reported like a recording that cannot be read.
-    return [_Recording(source / path, top / path, str(path)) for path in inside] or [
-        _Recording(source, Path(source.name), str(source))
-    ]
+    return [_Recording(source / path, top / path, str(path), path) for path in inside] or [itself]
 
 
 def _is_folder(output: Path) -> bool:
-    return output.is_dir() or not output.suffix
+    return is_folder(output) or not (output.suffix or is_file(output))
 
 
 def _jobs_in_folders(
     found: Sequence[_Recording], output: Path | None, formats: Sequence[str], overwrite: bool
 ) -> list[Job]:
-    places = [
+    folders = [
         (recording.path.parent if output is None else output / recording.below.parent) for recording in found
     ]
-    stems = Counter(place / recording.path.stem for place, recording in zip(places, found, strict=True))
+    pairs = list(zip(folders, found, strict=True))
+    stems = Counter(folder / each.path.stem for folder, each in pairs if format_of(each.path) is None)
     jobs = []
     taken: dict[Path, Path] = {}
-    for place, recording in zip(places, found, strict=True):
-        shared = stems[place / recording.path.stem] > 1
+    for folder, recording in pairs:
+        if format_of(recording.path):  # a note list, which fails by itself
+            jobs.append(Job(recording.path, recording.name))
+            continue
+        shared = stems[folder / recording.path.stem] > 1
         base = recording.path.name if shared else recording.path.stem
-        outputs = {name: place / (base + ENDINGS[name]) for name in formats}
+        outputs = {name: folder / (base + ENDINGS[name]) for name in formats}
         for path in outputs.values():
             if path in taken:
                 raise UsageError(
@@ -234,7 +282,7 @@ def _jobs_in_folders(
                     "give the folder that holds both, or run them one by one"
                 )
             taken[path] = recording.path
-        kept = not overwrite and all(path.exists() for path in outputs.values())
+        kept = not overwrite and all(is_file(path) for path in outputs.values())
         jobs.append(Job(recording.path, recording.name, outputs, kept))
     return jobs
 
@@ -247,20 +295,30 @@ def _job_to_file(
         raise UsageError(
             f"{output}: {output.suffix!r} is no format; end it with {', '.join(SUFFIXES)}, or name a folder"
         )
-    if len(sources) > 1 or sources[0].is_dir():
+    if len(sources) > 1 or is_folder(sources[0]):
         raise UsageError(f"{output} is one file, and there may be several recordings; name a folder with -o")
     outputs = {named: output} | {name: output.with_suffix(ENDINGS[name]) for name in formats if name != named}
     return Job(found[0].path, found[0].name, outputs)
 
 
-def _with_reference(job: Job, reference: Path, *, alone: bool) -> Job:
-    if not reference.is_dir():
-        if not alone:
+def _with_references(jobs: Sequence[Job], found: Sequence[_Recording], reference: Path) -> list[Job]:
+    if not is_folder(reference):
+        if len(jobs) > 1:
             raise UsageError(
                 f"{reference} is one file, and there are several recordings; give a folder of references"
             )
-        return replace(job, reference=reference)
-    stem = Path(job.name) if not Path(job.name).is_absolute() else Path(job.source.name)
-    candidates = [(reference / stem).with_suffix(ending) for ending in SUFFIXES]
-    candidates += [(reference / job.source.name).with_suffix(ending) for ending in SUFFIXES]
-    return replace(job, reference=next((path for path in candidates if path.is_file()), candidates[0]))
+        if not is_file(reference):
+            raise UsageError(f"{reference}: no such note list or folder; is the path right?")
+        (job,) = jobs
+        if place(reference) in map(place, job.outputs.values()):
+            raise UsageError(f"{reference} is the reference, and would be replaced; write elsewhere with -o")
+        return [replace(job, reference=reference)]
+    written = {place(path) for job in jobs for path in job.outputs.values()}
+    paired = []
+    for job, recording in zip(jobs, found, strict=True):
+        stems = (recording.inside, Path(recording.path.name))
+        candidates = [(reference / stem).with_suffix(ending) for stem in stems for ending in SUFFIXES]
+        # A note list that this very call writes is no reference to it.
+        there = (path for path in candidates if is_file(path) and place(path) not in written)
+        paired.append(replace(job, reference=next(there, candidates[0])))
+    return paired

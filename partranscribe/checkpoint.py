@@ -17,6 +17,7 @@ from .config import Config
 from .errors import CheckpointError
 from .model import Par
 from .note_io import whole_file
+from .paths import is_file
 
 FORMAT = "partranscribe-checkpoint"
 FORMAT_VERSION = 1
@@ -36,7 +37,7 @@ class CheckpointInfo:
         sha256: of the file's bytes.
         config: front end, network and decoding.
         parameters: trainable numbers of the network.
-        scores: measured scores in percent, by test set and measure.
+        scores: measured scores 0..1 by measure, and the name of the test set.
         training: how it was trained: data, hours of audio, updates.
     """
 
@@ -71,12 +72,12 @@ def checkpoint_path(model: str) -> Path:
     """
     if model in NAMES:
         path = weights_folder() / f"{model}{_SUFFIX}"
-        if not path.is_file():
+        if not is_file(path):
             others = ", ".join(released()) or "none"
             raise CheckpointError(f"{model}: no trained weights are released yet; released: {others}")
         return path
     path = Path(model)
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"{model}: no such checkpoint; name {' or '.join(NAMES)}, or a {_SUFFIX} file")
     return path
 
@@ -120,6 +121,20 @@ def save_checkpoint(
     }
     with whole_file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=about))  # a file of its own would be private to the user
+
+
+def copy_checkpoint(source: Path, target: Path, scores: Mapping[str, Any]) -> None:
+    """Copy a checkpoint, every weight as it is stored, with other scores.
+
+    Raises:
+        CheckpointError: as `checkpoint_info`.
+    """
+    checkpoint_info(source)
+    with safe_open(source, framework="pt") as file:
+        about = {**file.metadata(), "scores": json.dumps(dict(scores))}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    with whole_file(target) as temporary:
+        temporary.write_bytes(save(tensors, metadata=about))
 
 
 def checkpoint_info(path: Path) -> CheckpointInfo:
@@ -177,6 +192,11 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Par
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
     _check(path, {key: value.shape for key, value in tensors.items()}, expected)
+    broken = [key for key, value in tensors.items() if not value.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{path}: weights that are not finite ({broken[0]}, {len(broken)} in all); export it again"
+        )
     model = Par(info.config.model)
     model.load_state_dict(tensors)  # what is stored in half precision becomes single here
     model.requires_grad_(False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -17,7 +20,7 @@ if TYPE_CHECKING:  # heavy modules are loaded by the commands that need them
 
 FORMATS = ("midi", "csv", "json", "tsv")
 DEFAULT_COMMAND = "transcribe"
-PATH = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path, readable=False)
 
 
 class _Program(click.Group):
@@ -76,6 +79,10 @@ _pedal_option = click.option(
 @click.version_option(__version__, prog_name="partranscribe")
 def main() -> None:
     """Transcribe piano recordings."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe may not know every sign
+            stream.reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is taken away
     warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
 
 
@@ -84,7 +91,7 @@ def main() -> None:
 @click.option(
     "-o",
     "--output",
-    type=PATH,
+    metavar="FILE|FOLDER",
     help="A file (its ending is the format) or a folder; by default beside each recording.",
 )
 @click.option(
@@ -110,7 +117,7 @@ def main() -> None:
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def transcribe_command(
     sources: tuple[Path, ...],
-    output: Path | None,
+    output: str | None,
     formats: tuple[str, ...],
     model: str,
     device: str,
@@ -134,11 +141,20 @@ def transcribe_command(
     """
     if end is not None and end <= start:
         raise click.UsageError(f"--end {end:g} is not after --start {start:g}")
+    if output == "-":
+        raise click.UsageError("-o takes a file or a folder; notes are not written to standard output")
     from . import batch, show
     from .errors import PartranscribeError
 
     try:
-        jobs = batch.plan(sources, output, formats, reference=reference, overwrite=overwrite)
+        jobs = batch.plan(
+            sources,
+            None if output is None else Path(output),
+            formats,
+            reference=reference,
+            overwrite=overwrite,
+            into_folder=output is not None and output.endswith(("/", os.sep)),
+        )
     except batch.UsageError as error:
         raise click.UsageError(str(error)) from None
     try:
@@ -179,26 +195,32 @@ def evaluate_command(
         raise click.UsageError("--csv and --json cannot both be printed")
     from . import show
     from .errors import PartranscribeError
+    from .paths import is_file, is_folder
     from .score import pair_files
 
     failed = False
-    if estimate.is_dir() != reference.is_dir():
+    for path in (estimate, reference):
+        if not is_file(path) and not is_folder(path):
+            _fail(f"{path}: no such file or folder; is the path right?")
+    if is_folder(estimate) != is_folder(reference):
         raise click.UsageError("ESTIMATE and REFERENCE must be two files or two folders")
     pairs = [(estimate.name, estimate, reference)]
-    if estimate.is_dir():
+    if is_folder(estimate):
         pairing = pair_files(estimate, reference)
         pairs = [(pair.name, pair.estimate, pair.reference) for pair in pairing.pairs]
         for path in (*pairing.only_estimate, *pairing.only_reference):
-            click.echo(f"{path}: has no partner of the same name in the other folder", err=True)
+            click.echo(f"error: {path}: has no partner of the same name in the other folder", err=True)
             failed = True
         if not pairs:
-            click.echo(f"{estimate}: no note list with a partner of the same name in {reference}", err=True)
+            click.echo(
+                f"error: {estimate}: no note list with a partner of the same name in {reference}", err=True
+            )
     scores: dict[str, Score] = {}
     for name, estimated, wanted in pairs:
         try:
             scores[name] = _score_files(estimated, wanted, pedal_threshold)
         except PartranscribeError as error:
-            click.echo(str(error), err=True)
+            click.echo(f"error: {error}", err=True)
             failed = True
     if scores:
         if as_csv:
@@ -287,7 +309,7 @@ def _transcriber(model: str, device: str) -> Transcriber:
     return Transcriber(model, device)
 
 
-def _fail(error: Exception) -> NoReturn:
+def _fail(error: Exception | str) -> NoReturn:
     click.echo(f"error: {error}", err=True)
     sys.exit(1)
 

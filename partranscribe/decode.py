@@ -119,7 +119,7 @@ def decode_batch(
             last = advance(last, best, velocity, model.config.max_duration_frames)
             states.append(best)
             velocities.append(velocity)
-            logits.append(biased)
+            logits.append(prediction.states)
     probabilities = torch.cat(logits, dim=1).softmax(dim=-1)
     confidence = probabilities[..., ONSET] + probabilities[..., REONSET]
     found = (torch.cat(states, dim=1).to(torch.int8), torch.cat(velocities, dim=1), confidence)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .checkpoint import CheckpointInfo
 
 _WIDE = 160
+_WIDTH_OF_ALL = 110  # columns that precision, recall and F1 of several pieces take
 _MEASURES = ("note", "note_offset", "note_offset_velocity")
 
 
@@ -36,12 +37,13 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_scores(scores: Mapping[str, Score], pedal_threshold: int) -> None:
     """Scores as a table: of one piece in full, of several a row each and their mean."""
+    out = console()
     if len(scores) == 1:
         table = _table_of_one(next(iter(scores.values())))
     else:
         mean = average(list(scores.values()))
-        table = _table_of_many([*scores.items(), (f"mean of {len(scores)}", mean)])
-    out = console()
+        narrow = out.width < _WIDTH_OF_ALL
+        table = _table_of_many([*scores.items(), (f"mean of {len(scores)}", mean)], narrow=narrow)
     out.print(table)
     out.print(_convention(pedal_threshold), style="dim")
 
@@ -91,7 +93,7 @@ def print_models(models: Mapping[str, CheckpointInfo | None], default: str) -> N
             f"{info.parameters / 1e6:.2f} M",
             f"{1000 * info.look_ahead:.0f} ms",
             *(_percent(value) for value in measured),
-            info.sha256[:16],
+            info.sha256[:12],
         )
     out = console()
     out.print(table)
@@ -301,16 +303,21 @@ def _table_of_one(score: Score) -> Table:
     return table
 
 
-def _table_of_many(rows: Sequence[tuple[str, Score]]) -> Table:
+def _table_of_many(rows: Sequence[tuple[str, Score]], *, narrow: bool) -> Table:
+    """A row for each; on a narrow terminal with F1 alone."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("piece", overflow="fold")
-    measures = ("note\nP    R    F1", "+ offset\nP    R    F1", "+ velocity\nP    R    F1")
+    table.add_column("piece", overflow="fold", min_width=12)
+    shares = "F1" if narrow else "P    R    F1"
+    measures = (f"note\n{shares}", f"+ offset\n{shares}", f"+ velocity\n{shares}")
     for column in (*measures, "duration\naccuracy", "onset\nerror", "notes"):
         table.add_column(column, justify="right", no_wrap=True)
     for index, (name, score) in enumerate(rows):
         table.add_row(
             name,
-            *(_measure(part) for part in (score.note, score.note_offset, score.note_offset_velocity)),
+            *(
+                _percent(part.f1, 1) if narrow else _measure(part)
+                for part in (score.note, score.note_offset, score.note_offset_velocity)
+            ),
             _percent(score.duration_accuracy, 1),
             _milliseconds(score.median_onset_error),
             str(score.reference_notes),

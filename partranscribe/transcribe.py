@@ -49,7 +49,7 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device = torch.device(name.lower())
     except RuntimeError as error:
         raise DeviceError(f"{name}: no such device; use auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
@@ -153,7 +153,8 @@ class Transcriber:
         try:
             return self.transcribe_blocks(blocks, start=start, progress=progress)
         except _TooShortError as error:
-            raise AudioError(f"{path}: {error}; is the file complete?") from None
+            remedy = "is the file complete?" if end is None and not start else "choose a longer part"
+            raise AudioError(f"{path}: {error}; {remedy}") from None
 
     def transcribe_audio(self, audio: NDArray[np.floating]) -> Transcription:
         """The notes of audio in memory: (samples,), mono, at the front end's sample rate.

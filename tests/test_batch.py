@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from conftest import swelling_noise
 from partranscribe.batch import Job, Outcome, UsageError, Watcher, plan, run
-from partranscribe.note_io import read_notes
+from partranscribe.note_io import read_notes, write_notes
+from partranscribe.notes import Note
 from partranscribe.transcribe import Transcriber
 from synth import write_audio
 
@@ -154,10 +156,83 @@ def test_missing_reference_fails_but_the_output_stays(
     tmp_path: Path, transcriber: Callable[[], Transcriber]
 ) -> None:
     source = recording(tmp_path / "song.wav")
-    jobs = plan([source], tmp_path / "song.mid", reference=tmp_path / "nowhere.mid")
+    (tmp_path / "truth").mkdir()
+    jobs = plan([source], tmp_path / "song.mid", reference=tmp_path / "truth")
     (outcome,) = run(jobs, transcriber)
-    assert "nowhere.mid" in str(outcome.error)
+    assert str(Path("truth") / "song.mid") in str(outcome.error)
     assert (tmp_path / "song.mid").is_file()
+    with pytest.raises(UsageError, match=r"nowhere\.mid: no such"):
+        plan([source], tmp_path / "song.mid", reference=tmp_path / "nowhere.mid")
+
+
+def test_an_output_never_replaces_its_source_or_its_reference(tmp_path: Path) -> None:
+    source, truth = recording(tmp_path / "song.wav"), tmp_path / "song.mid"
+    write_notes(truth, [Note(0.5, 1.0, 60, 64)])
+    with pytest.raises(UsageError, match="reference"):
+        plan([source], truth, reference=truth)
+    with pytest.raises(UsageError, match="own notes"):
+        plan([source.rename(tmp_path / "song.txt")], tmp_path / "song.txt")
+
+
+def test_what_a_call_writes_is_no_reference_to_it(tmp_path: Path) -> None:
+    source = recording(tmp_path / "data" / "song.wav")
+    for ending in (".mid", ".tsv"):
+        write_notes(source.with_suffix(ending), [Note(0.5, 1.0, 60, 64)])
+    (job,) = plan([tmp_path / "data"], None, reference=tmp_path / "data", overwrite=True)
+    assert job.outputs == {"midi": source.with_suffix(".mid")}
+    assert job.reference == source.with_suffix(".tsv")
+
+
+def test_the_reference_of_a_file_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording(tmp_path / "records" / "song.wav")
+    for place in ("truth", "records"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        write_notes(tmp_path / place / "song.tsv", [Note(0.5, 1.0, 60, 64)])
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    (job,) = plan([Path("../records/song.wav")], None, reference=Path("../truth"))
+    assert job.reference == Path("../truth/song.tsv")
+
+
+def test_kept_outputs_are_scored(tmp_path: Path, transcriber: Callable[[], Transcriber]) -> None:
+    source, out = recording(tmp_path / "song.wav"), tmp_path / "out"
+    run(plan([source], out), transcriber)
+    write_notes(tmp_path / "truth.csv", read_notes(out / "song.mid"))
+    (outcome,) = run(plan([source], out, reference=tmp_path / "truth.csv"), transcriber)
+    assert outcome.job.kept
+    assert outcome.score is not None
+    assert outcome.score.note.f1 == 1.0
+
+
+def test_a_note_list_given_as_a_recording_fails_alone(
+    tmp_path: Path, transcriber: Callable[[], Transcriber]
+) -> None:
+    source = recording(tmp_path / "song.wav")
+    write_notes(tmp_path / "song.mid", [Note(0.5, 1.0, 60, 64)])
+    before = (tmp_path / "song.mid").read_bytes()
+    listed, heard = run(plan([tmp_path / "song.mid", source], tmp_path / "out"), transcriber)
+    assert "is a note list" in str(listed.error)
+    assert heard.error is None
+    assert (tmp_path / "song.mid").read_bytes() == before
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["song.mid"]
+
+
+def test_a_source_given_twice_is_done_once(tmp_path: Path) -> None:
+    source = recording(tmp_path / "song.wav")
+    assert len(plan([source, source], tmp_path / "out")) == 1
+
+
+def test_json_tells_the_length_of_the_source_and_the_part(
+    tmp_path: Path, transcriber: Callable[[], Transcriber]
+) -> None:
+    source = recording(tmp_path / "song.wav", seconds=4)
+    for start, end, part in ((0.0, None, (0.0, 4.0)), (1.0, 2.5, (1.0, 2.5))):
+        run(plan([source], tmp_path / "song.json"), transcriber, start=start, end=end)
+        document = json.loads((tmp_path / "song.json").read_text())
+        assert document["duration_s"] == 4.0
+        assert (document["start_s"], document["end_s"]) == part
 
 
 def test_watcher_sees_each_recording_begin_advance_and_end(

@@ -23,6 +23,7 @@ from partranscribe.checkpoint import (
     CheckpointInfo,
     checkpoint_info,
     checkpoint_path,
+    copy_checkpoint,
     load_checkpoint,
     released,
     save_checkpoint,
@@ -321,3 +322,31 @@ def test_weights_are_in_the_package_or_beside_it(tmp_path: Path, monkeypatch: py
     assert weights_folder() == tmp_path / "weights"
     (package / "weights").mkdir()
     assert weights_folder() == package / "weights"
+
+
+def test_half_precision_takes_half_the_place_and_becomes_single_again(lively: Par, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("single.safetensors", "half.safetensors")]
+    for path, dtype in zip(paths, (torch.float32, torch.float16), strict=True):
+        save_checkpoint(path, lively, TINY, name="tiny", dtype=dtype)
+    single, half = (path.stat().st_size for path in paths)
+    assert half < 0.6 * single
+    for name, value in load_checkpoint(paths[1])[0].state_dict().items():
+        assert value.dtype in (torch.float32, torch.int64)
+        torch.testing.assert_close(value, lively.state_dict()[name], atol=1e-3, rtol=1e-3)
+
+
+def test_a_copy_with_other_scores_has_the_same_weights_as_they_are_stored(
+    lively: Par, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "source.safetensors", tmp_path / "target.safetensors"
+    about = {"name": "tiny", "training": {"hours_heard": 1.5}, "scores": {"note_f1": 0.1}}
+    save_checkpoint(source, lively, TINY, dtype=torch.float16, **about)  # type: ignore[arg-type]
+    copy_checkpoint(source, target, {"note_f1": 0.9})
+    info = checkpoint_info(target)
+    assert (info.name, info.training, info.scores) == ("tiny", {"hours_heard": 1.5}, {"note_f1": 0.9})
+    assert info.config == TINY
+    with safe_open(source, "pt") as one, safe_open(target, "pt") as other:
+        assert one.keys() == other.keys()
+        for key in one.keys():  # noqa: SIM118 - not a dict
+            assert one.get_tensor(key).dtype == other.get_tensor(key).dtype
+            assert torch.equal(one.get_tensor(key), other.get_tensor(key))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mido
@@ -146,7 +148,7 @@ def test_device_that_is_not_there_is_one_line(
 
 def test_model_that_is_not_there_is_one_line(song: Path, tmp_path: Path) -> None:
     result = call(song, song, "-o", tmp_path / "song.mid", "--model", tmp_path / "no.safetensors")
-    assert result.exit_code == 2  # one file for two recordings
+    assert result.exit_code == 1
     write_audio(tmp_path / "other.wav", swelling_noise(1, RATE), RATE)
     result = call(
         song, tmp_path / "other.wav", "-o", tmp_path / "out", "--model", tmp_path / "no.safetensors"
@@ -297,3 +299,69 @@ def test_module_runs_as_the_program(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert "no.wav" in done.stderr
+
+
+def test_a_path_that_cannot_be_a_path_is_one_line(song: Path, model: list[str], tmp_path: Path) -> None:
+    long = "x" * 300 + ".wav"
+    result = call(long, song, "-o", tmp_path / "out", *model)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert long in line
+    assert (tmp_path / "out" / "song.mid").exists()
+    for arguments in (("evaluate", long, song), (song, "--model", long, "-o", tmp_path / "o")):
+        result = call(*arguments)
+        assert result.exit_code == 1
+        assert "Traceback" not in result.output
+
+
+def test_a_folder_with_a_dot_is_a_folder_if_it_ends_with_a_slash(
+    song: Path, model: list[str], tmp_path: Path
+) -> None:
+    assert call(song, "-o", f"{tmp_path}/out.v3/", *model).exit_code == 0
+    assert (tmp_path / "out.v3" / "song.mid").exists()
+    assert call(song, "-o", f"{tmp_path}/out.v4", *model).exit_code == 2
+
+
+def test_standard_output_is_no_output(song: Path, model: list[str]) -> None:
+    result = call(song, "-o", "-", *model)
+    assert result.exit_code == 2
+    assert "standard output" in result.stderr
+
+
+def test_a_pipe_that_does_not_know_every_sign_is_written_to(
+    song: Path, model: list[str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "partranscribe", str(song), "-o", str(tmp_path / "out"), *model]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    result = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    assert b"song.wav" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM on Windows")
+def test_a_terminated_call_leaves_nothing_half_written(model: list[str], tmp_path: Path) -> None:
+    song = write_audio(tmp_path / "long.wav", swelling_noise(0, 600 * RATE), RATE)
+    command = [sys.executable, "-m", "partranscribe", str(song), "-o", str(tmp_path / "out"), *model]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out/.*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert list(tmp_path.glob("out/.*"))
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_table_of_a_narrow_terminal_keeps_names_and_f1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("estimates", "references"):
+        (tmp_path / place).mkdir()
+        for name in ("a_piece_of_some_length", "another_piece"):
+            write_notes(tmp_path / place / f"{name}.csv", [Note(0.5, 1.0, 60, 64)])
+    monkeypatch.setattr("rich.console.Console.is_terminal", property(lambda _: True))
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = call("evaluate", tmp_path / "estimates", tmp_path / "references").stdout
+    assert "a_piece_of_some_length" in printed
+    assert printed.count("100.0") == 3 * 4
+    assert "…" not in printed
