@@ -1,36 +1,224 @@
-"""Scores of a checkpoint on a folder of recordings with their note lists.
+"""Scores, time and memory of checkpoints and of other transcribers, on recordings with their note lists.
 
-`python benchmarks/accuracy.py FOLDER [--model NAME|PATH]` prints a table, raw, and the means with the median
-onset error of each piece taken out. `--release TEST_SET` copies the checkpoint to `weights/` with the raw
-means inside, under that name, and writes its hash there.
+`python benchmarks/accuracy.py FOLDER...` prints a row for each system and folder, raw and with the median
+onset error of each piece taken out; if that is a single row, the table of its pieces too. All systems get the
+same 16-bit mono WAV files and leave MIDI files, which are scored. Time and memory are of one process that
+transcribes the whole folder, from its start to its end.
+
+`--model` and `--peer` may be repeated; peers.py tells how to install the peers. With `--rt60` each folder is
+measured once more, played in a simulated room, which no system knows from its training. `--release TEST_SET`
+copies the checkpoint to `weights/` with the raw means inside, under that name, and writes its hash there.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from itertools import product
 from pathlib import Path
 
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from peers import PEERS
+from scipy.signal import oaconvolve
+
+from partranscribe.audio import probe, read_blocks
 from partranscribe.checkpoint import (
+    DEFAULT_NAME,
     checkpoint_info,
     checkpoint_path,
-    load_checkpoint,
-    save_checkpoint,
+    copy_checkpoint,
     weights_folder,
 )
-from partranscribe.note_io import read_notes, whole_file
+from partranscribe.note_io import PEDAL_THRESHOLD, read_notes, whole_file
+from partranscribe.notes import Note
 from partranscribe.score import Score, aligned, average, score
 from partranscribe.show import print_scores
 from partranscribe.training.data import labelled
-from partranscribe.transcribe import Transcriber
+
+Audio = NDArray[np.float32]
+
+HERE = Path(__file__).resolve().parent
+MEASURES = ("note", "+ offset", "+ velocity", "note, aligned", "+ offset, aligned", "+ velocity, aligned")
+COLUMNS = ("system", "test set", *MEASURES, "seconds", "× real time", "peak MB")
+CAPTION = """
+Precision / recall / F1 in %, mean over pieces; + velocity includes the offset. Aligned: with the median onset
+error of each piece taken out. Notes of MIDI files last while the sustain pedal (CC64) is at 64 or more.
+"""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Recordings as all systems get them, and what is to be heard in them.
+
+    Args:
+        name: for the table.
+        audio: WAV file of each piece.
+        references: its notes.
+        duration: seconds of all.
+    """
+
+    __test__ = False  # for pytest
+
+    name: str
+    audio: Mapping[str, Path]
+    references: Mapping[str, list[Note]]
+    duration: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one system did on one test set.
+
+    Args:
+        system: name of the system.
+        test_set: name of the test set.
+        raw: score of each piece.
+        shifted: the same with the median onset error taken out.
+        seconds: wall time of the process.
+        speed: seconds of audio in one second.
+        megabytes: peak resident memory.
+    """
+
+    system: str
+    test_set: str
+    raw: Mapping[str, Score]
+    shifted: Mapping[str, Score]
+    seconds: float
+    speed: float
+    megabytes: float
+
+
+def in_a_room(audio: Audio, sample_rate: int, rt60: float) -> Audio:
+    """A recording as it sounds in a simulated room: of the same length and loudness (RMS).
+
+    The response is the direct sound, and noise of the same energy that decays behind it.
+
+    Args:
+        audio: (samples,).
+        sample_rate: of the audio.
+        rt60: seconds in which the room decays by 60 dB.
+    """
+    time = np.arange(1, round(1.5 * rt60 * sample_rate)) / sample_rate
+    tail = np.random.default_rng(0).standard_normal(len(time)) * np.exp(-np.log(1000) * time / rt60)
+    response = np.concatenate(([1.0], tail / np.sqrt(np.sum(tail**2))))
+    wet: Audio = oaconvolve(audio, response)[: len(audio)].astype(np.float32)
+    loudness = np.sqrt(np.mean(wet**2))
+    return wet * (np.sqrt(np.mean(audio**2)) / loudness) if loudness else wet
+
+
+def prepare(folder: Path, target: Path, seconds: float | None, rt60: float | None) -> TestSet:
+    """Write the recordings of a folder as WAV files to another.
+
+    Args:
+        folder: recordings with a note list beside each.
+        target: an empty folder.
+        seconds: from the start of each piece that count; None for all. Notes end there.
+        rt60: of the room that they are played in, in seconds; None for none.
+    """
+    audio, references, duration = {}, {}, 0.0
+    for source, labels in labelled(folder):
+        piece = "_".join(source.relative_to(folder).with_suffix("").parts)
+        rate = probe(source).sample_rate
+        samples = np.concatenate(list(read_blocks(source, rate, end=seconds)))
+        if rt60 is not None:
+            samples = in_a_room(samples, rate, rt60)
+        audio[piece] = target / f"{piece}.wav"
+        soundfile.write(audio[piece], samples, rate, "PCM_16")
+        length = len(samples) / rate
+        duration += length
+        references[piece] = read_notes(labels)
+        if seconds is not None:
+            heard = [note for note in references[piece] if note.onset < seconds]
+            references[piece] = [replace(note, offset=min(note.offset, seconds)) for note in heard]
+    if not audio:
+        raise SystemExit(f"{folder}: no recording with a note list beside it; is it the right folder?")
+    place = f", in a room of {rt60:g} s" if rt60 is not None else ""
+    name = f"{folder.resolve().name}{place} ({len(audio)} pieces, {duration / 60:.1f} min)"
+    return TestSet(name, audio, references, duration)
+
+
+def run(system: str, command: Sequence[str], test_set: TestSet) -> Result:
+    """Transcribe a test set in a process of its own, and score what it leaves.
+
+    Args:
+        system: for the table.
+        command: takes audio files, and -o with a folder.
+        test_set: what to transcribe.
+    """
+    with tempfile.TemporaryDirectory() as output:
+        # On Linux the peak of a process is at least that of its parent, so a small one stands between.
+        watch = [sys.executable, "-c", "import sys, speed; print(*speed.measure(sys.argv[1:]))"]
+        files = [str(path) for path in test_set.audio.values()]
+        watched = subprocess.run(
+            [*watch, *command, *files, "-o", output], cwd=HERE, stdout=subprocess.PIPE, text=True
+        )
+        if watched.returncode:
+            raise SystemExit(f"{system} failed on {test_set.name}")
+        seconds, megabytes = map(float, watched.stdout.split())
+        raw, shifted = {}, {}
+        for piece, reference in test_set.references.items():
+            notes = read_notes(Path(output) / f"{piece}.mid")
+            raw[piece] = score(notes, reference)
+            shifted[piece] = score(aligned(notes, reference), reference)
+    return Result(system, test_set.name, raw, shifted, seconds, test_set.duration / seconds, megabytes)
+
+
+def table(results: Sequence[Result]) -> str:
+    """All results in Markdown that reads well as plain text too."""
+    rows = [COLUMNS, *(_row(result) for result in results)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, tuple("-" * width for width in widths))
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "".join(f"| {line} |\n" for line in lines) + CAPTION
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    means = [average(list(scores.values())) for scores in (result.raw, result.shifted)]
+    measures = [
+        measure for mean in means for measure in (mean.note, mean.note_offset, mean.note_offset_velocity)
+    ]
+    return (
+        result.system,
+        result.test_set,
+        *(" / ".join(f"{100 * value:.1f}" for value in astuple(measure)) for measure in measures),
+        f"{result.seconds:.0f}",
+        f"{result.speed:.2f}",
+        f"{result.megabytes:.0f}",
+    )
+
+
+def own_system(model: str, device: str) -> tuple[str, list[str]]:
+    """Name and command of a checkpoint; the name tells its hash."""
+    path = checkpoint_path(model).resolve()
+    info = checkpoint_info(path)
+    options = ["--model", str(path), "--device", device, "--quiet"]
+    return f"{info.name} {info.sha256[:8]}", [sys.executable, "-m", "partranscribe", *options]
+
+
+def peer_system(peer: str) -> tuple[str, list[str]]:
+    """Name and command of NAME=PYTHON; the name tells the version that is installed there."""
+    name, _, python = peer.partition("=")
+    if name not in PEERS or not python:
+        raise SystemExit(f"{peer}: is not NAME=PYTHON; known names are {', '.join(PEERS)}")
+    program = f"from importlib.metadata import version; print(version({name!r}))"
+    isolated = [str(Path(python).absolute()), "-I"]
+    try:
+        asked = subprocess.run([*isolated, "-c", program], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"{peer}: no Python that has {name}; see {HERE / 'peers.py'}") from error
+    return f"{name} {asked.stdout.strip()}", [*isolated, str(HERE / "peers.py"), name]
 
 
 def release(source: Path, test_set: str, mean: Score) -> None:
     """Copy a checkpoint to `weights/` with its measured scores inside, and list the hashes there."""
-    model, info = load_checkpoint(source)
-    scores = {"test_set": test_set, **mean.to_dict()}
-    target = weights_folder() / f"{info.name}.safetensors"
-    save_checkpoint(target, model, info.config, name=info.name, scores=scores, training=info.training)
+    target = weights_folder() / f"{checkpoint_info(source).name}.safetensors"
+    copy_checkpoint(source, target, {"test_set": test_set, **mean.to_dict()})
     lines = [
         f"{checkpoint_info(path).sha256}  {path.name}\n"
         for path in sorted(weights_folder().glob("*.safetensors"))
@@ -44,27 +232,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="par_compact")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    parser.add_argument("--model", action="append", default=[], metavar="NAME|PATH", dest="models")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", dest="peers")
+    parser.add_argument("--device", default="auto", help="of the models; peers use the CPU")
+    parser.add_argument("--seconds", type=float, help="only so much of each piece")
+    parser.add_argument("--rt60", type=float, metavar="SECONDS", help="and once more, in such a room")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as well")
     parser.add_argument("--release", metavar="TEST_SET")
     arguments = parser.parse_args()
-    transcriber = Transcriber(arguments.model, arguments.device)
-    raw: dict[str, Score] = {}
-    shifted: dict[str, Score] = {}
-    began, duration = time.perf_counter(), 0.0
-    for source, labels in labelled(arguments.folder):
-        result, reference = transcriber.transcribe(source), read_notes(labels)
-        duration += result.duration
-        raw[source.stem] = score(result.notes, reference)
-        shifted[source.stem] = score(aligned(result.notes, reference), reference)
-    seconds = time.perf_counter() - began
-    print_scores(raw, 64)
-    print("\nWith the median onset error of each piece taken out:")
-    print_scores({"mean": average(list(shifted.values()))}, 64)
-    print(f"{duration:.0f} s of audio in {seconds:.0f} s, scoring included")
+    models = arguments.models or ([] if arguments.peers else [DEFAULT_NAME])
+    plain = not (arguments.peers or arguments.rt60 or arguments.seconds)
+    if arguments.release and not (plain and len(models) == len(arguments.folders) == 1):
+        parser.error("--release goes with one model and one folder, whole pieces, no room and no peer")
+    systems = dict([own_system(model, arguments.device) for model in models])
+    systems |= dict([peer_system(peer) for peer in arguments.peers])
+    places = [None] if arguments.rt60 is None else [None, arguments.rt60]
+    results = []
+    for folder, place in product(arguments.folders, places):
+        with tempfile.TemporaryDirectory() as audio:
+            test_set = prepare(folder, Path(audio), arguments.seconds, place)
+            for system, command in systems.items():
+                print(f"{system} on {test_set.name}", file=sys.stderr)
+                results.append(run(system, command, test_set))
+                if arguments.markdown:
+                    with whole_file(arguments.markdown) as file:
+                        file.write_text(table(results))
+    if len(results) == 1:
+        print_scores(results[0].raw, PEDAL_THRESHOLD)
+    print(table(results))
     if arguments.release:
-        release(checkpoint_path(arguments.model), arguments.release, average(list(raw.values())))
+        release(checkpoint_path(models[0]), arguments.release, average(list(results[0].raw.values())))
 
 
 if __name__ == "__main__":
