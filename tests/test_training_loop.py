@@ -127,11 +127,19 @@ def test_weights_are_for_beginnings_and_for_notes() -> None:
 def test_velocities_count_where_they_are_told() -> None:
     target = torch.tensor([[[0.0, 0.5, 0.0], [0.0, 1.0, 0.0]]])
     velocity = torch.tensor([[[9.0, 0.7, 9.0], [9.0, 0.4, 9.0]]], requires_grad=True)
-    loss = velocity_loss(velocity, target)
+    loss = velocity_loss(velocity, target, level=1.0)
     assert float(loss.detach()) == pytest.approx((0.2**2 + 0.6**2) / 2)
     loss.backward()  # type: ignore[no-untyped-call]
     assert velocity.grad is not None
     assert (velocity.grad != 0).tolist() == [[[False, True, False], [False, True, False]]]
+
+
+def test_an_error_that_a_crop_shares_counts_less() -> None:
+    target = torch.tensor([[[0.5, 0.7]], [[0.3, 0.0]], [[0.0, 0.0]]])
+    velocity = target + torch.tensor([[[0.3, 0.1]], [[0.4, 9.0]], [[9.0, 9.0]]])
+    # In the first crop 0.2 is shared and 0.1 up and down is left; in the second, of one note, all is shared.
+    expected = (2 * 0.1**2 + 0.1 * (2 * 0.2**2 + 0.4**2)) / 3
+    assert float(velocity_loss(velocity, target, level=0.1)) == pytest.approx(expected)
 
 
 def test_without_a_beginning_there_is_no_velocity_to_learn() -> None:

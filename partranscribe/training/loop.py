@@ -358,8 +358,10 @@ class Trainer:
             note = self._acoustic(model.note_acoustic, mel)
         own = self._acoustic(model.velocity_acoustic, mel)
         velocity, _ = model.velocity_sequence(torch.cat([*context, note, own], dim=-1))
-        loss = velocity_loss(velocity.squeeze(-1), crop.velocity)
-        return {"loss": loss, "velocity_error": loss.detach().sqrt()}
+        velocity = velocity.squeeze(-1)
+        loss = velocity_loss(velocity, crop.velocity)
+        error = velocity_loss(velocity.detach(), crop.velocity, level=1.0)
+        return {"loss": loss, "velocity_error": error.sqrt()}
 
 
 class _Counting(torch.utils.data.Sampler[int]):
