@@ -35,10 +35,9 @@ from partranscribe.checkpoint import (
     copy_checkpoint,
     weights_folder,
 )
-from partranscribe.note_io import PEDAL_THRESHOLD, read_notes, whole_file
+from partranscribe.note_io import read_notes, whole_file
 from partranscribe.notes import Note
-from partranscribe.score import Score, aligned, average, score
-from partranscribe.show import print_scores
+from partranscribe.score import Measure, Score, aligned, average, score
 from partranscribe.training.data import labelled
 
 Audio = NDArray[np.float32]
@@ -46,6 +45,7 @@ Audio = NDArray[np.float32]
 HERE = Path(__file__).resolve().parent
 MEASURES = ("note", "+ offset", "+ velocity", "note, aligned", "+ offset, aligned", "+ velocity, aligned")
 COLUMNS = ("system", "test set", *MEASURES, "seconds", "× real time", "peak MB")
+PIECE_COLUMNS = ("piece", *MEASURES[:3], "duration accuracy", "median onset error", "notes")
 CAPTION = """
 Precision / recall / F1 in %, mean over pieces; + velocity includes the offset. Aligned: with the median onset
 error of each piece taken out. Notes of MIDI files last while the sustain pedal (CC64) is at 64 or more.
@@ -170,12 +170,37 @@ def run(system: str, command: Sequence[str], test_set: TestSet) -> Result:
 
 
 def table(results: Sequence[Result]) -> str:
-    """All results in Markdown that reads well as plain text too."""
-    rows = [COLUMNS, *(_row(result) for result in results)]
+    """All results in Markdown that reads well as plain text too; of a single one, its pieces below."""
+    whole = _markdown([COLUMNS, *(_row(result) for result in results)]) + CAPTION
+    if len(results) > 1:
+        return whole
+    (result,) = results
+    scores = [*result.raw.items(), ("**mean**", average(list(result.raw.values())))]
+    return f"{whole}\n{_markdown([PIECE_COLUMNS, *(_piece_row(*each) for each in scores)])}"
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> str:
+    """A table whose first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, tuple("-" * width for width in widths))
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "".join(f"| {line} |\n" for line in lines) + CAPTION
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def _piece_row(piece: str, measured: Score) -> tuple[str, ...]:
+    error = measured.median_onset_error
+    accuracy = measured.duration_accuracy
+    return (
+        piece,
+        *map(_shares, (measured.note, measured.note_offset, measured.note_offset_velocity)),
+        "–" if accuracy is None else f"{100 * accuracy:.1f}",
+        "–" if error is None else f"{1000 * error:+.1f} ms",
+        str(measured.reference_notes),
+    )
+
+
+def _shares(measure: Measure) -> str:
+    return " / ".join(f"{100 * value:.1f}" for value in astuple(measure))
 
 
 def _row(result: Result) -> tuple[str, ...]:
@@ -186,7 +211,7 @@ def _row(result: Result) -> tuple[str, ...]:
     return (
         result.system,
         result.test_set,
-        *(" / ".join(f"{100 * value:.1f}" for value in astuple(measure)) for measure in measures),
+        *map(_shares, measures),
         f"{result.seconds:.0f}",
         f"{result.speed:.2f}",
         f"{result.megabytes:.0f}",
@@ -258,8 +283,6 @@ def main() -> None:
                 if arguments.markdown:
                     with whole_file(arguments.markdown) as file:
                         file.write_text(table(results))
-    if len(results) == 1:
-        print_scores(results[0].raw, PEDAL_THRESHOLD)
     print(table(results))
     if arguments.release:
         release(checkpoint_path(models[0]), arguments.release, average(list(results[0].raw.values())))

@@ -146,7 +146,7 @@ def test_checkpoint_is_measured_piece_by_piece(
     measure(folder, "--model", tiny_checkpoint, "--device", "cpu", "--markdown", markdown)
     printed = capsys.readouterr().out
     assert "below_two" in printed
-    assert "mean of 2" in printed
+    assert "**mean**" in printed
     assert markdown.read_text() in printed
     assert f"| tiny {checkpoint_info(tiny_checkpoint).sha256[:8]} | set (2 pieces" in printed
 
