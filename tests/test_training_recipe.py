@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from partranscribe.checkpoint import checkpoint_info, load_checkpoint
+from partranscribe.checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
 from partranscribe.cli import main
 from partranscribe.config import DecodeConfig
 from partranscribe.model import Par
@@ -185,7 +185,9 @@ def test_a_run_may_begin_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.M
     write_piece(tmp_path / "data", "piece")
     recipe, data = read_recipe(small_recipe(tmp_path, 1, 1)), TrainingData(recordings=[tmp_path / "data"])
     train(recipe, data, tmp_path / "first")
-    first = load_checkpoint(tmp_path / "first" / "checkpoint.safetensors")[0].state_dict()
+    model, info = load_checkpoint(tmp_path / "first" / "checkpoint.safetensors")
+    first, before = model.state_dict(), tmp_path / "before.safetensors"
+    save_checkpoint(before, model, info.config, name="before", training={"hours_heard": 5.0})
     begun: list[dict[str, Any]] = []
     run = Trainer.run
 
@@ -194,7 +196,8 @@ def test_a_run_may_begin_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.M
         run(trainer, *arguments)
 
     monkeypatch.setattr(Trainer, "run", watched)
-    train(recipe, data, tmp_path / "second", start=tmp_path / "first" / "checkpoint.safetensors")
+    train(recipe, data, tmp_path / "second", start=before)
+    assert checkpoint_info(tmp_path / "second" / "checkpoint.safetensors").training["hours_heard"] == 5.0
     assert all(torch.equal(weight, begun[0][name]) for name, weight in first.items())
 
 

@@ -161,7 +161,7 @@ def train(
         recipe: what is trained and how.
         data: what on.
         run: folder of the run: its state, its logs, and at the end `checkpoint.safetensors`.
-        start: a checkpoint to begin with in place of random weights.
+        start: a checkpoint to begin with in place of random weights; its hours of audio count as heard.
         device: where to train.
         report: is told of the progress, as the logs in `run` are.
         export_only: export the run as it stands, without training on.
@@ -176,8 +176,10 @@ def train(
     augmenter = recipe.augmenter
     if data.rooms is not None:
         augmenter = replace(augmenter, rooms=load_rooms(data.rooms.with_suffix(".flac"), data.rooms))
-    model = load_checkpoint(start)[0] if start is not None else None
-    heard = 0.0
+    model, heard, heard_before = None, 0.0, 0.0
+    if start is not None:
+        model, info = load_checkpoint(start)
+        heard_before = info.training.get("hours_heard", 0.0)
     for phase, settings in recipe.phases.items():
         source = loaded.source(recipe.played, phase)
         trainer = Trainer(config, settings, source, augmenter, recipe.noise, run / phase, device)
@@ -192,7 +194,7 @@ def train(
         heard = max(heard, trainer.hours_heard)
     if model is None or not heard:
         raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
-    told = {"hours_heard": round(heard, 1), "data": data.names}
+    told = {"hours_heard": round(heard_before + heard, 1), "data": data.names}
     export(model, config, loaded.held_out, run / "checkpoint.safetensors", recipe.name, told, report)
 
 
