@@ -16,7 +16,7 @@ from partranscribe.model import Par
 from partranscribe.note_io import without_overlaps
 from partranscribe.notes import Note
 from partranscribe.score import average
-from partranscribe.training.calibrate import calibrate, hold_out, measure
+from partranscribe.training.calibrate import calibrate, hold_out, measure, validate_quickly
 from partranscribe.training.data import Recording, note_array
 
 RATE = 16_000
@@ -73,6 +73,14 @@ def test_the_settings_behind_the_references_are_found(lively: Par, changes: dict
     assert plain.note_offset.f1 < found.score.note_offset.f1 - 0.01
     for name, value in changes.items():
         assert getattr(found.settings, name) == value
+
+
+def test_a_quick_validation_takes_the_better_of_its_settings(lively: Par) -> None:
+    pieces = recordings(lively, DecodeConfig(restrike_frames=2, offset_bias=0.5))
+    score = validate_quickly(lively, hold_out(lively, TINY, pieces))
+    assert score.note_offset.recall == 1.0
+    plain = measure(lively, hold_out(lively, TINY, pieces), DecodeConfig(restrike_frames=2))
+    assert plain.note_offset.f1 < score.note_offset.f1
 
 
 def test_constant_errors_of_the_times_are_taken_out(lively: Par) -> None:

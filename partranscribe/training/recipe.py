@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, get_args
 import torch
 
 from ..checkpoint import load_checkpoint, save_checkpoint
-from ..config import Config, DecodeConfig, FrontEndConfig, ModelConfig, settings_from_dict
+from ..config import Config, FrontEndConfig, ModelConfig, settings_from_dict
 from ..errors import PartranscribeError
 from ..model import Par
 from ..score import Measure, Score
 from .augment import Augmenter, ContextNoise, load_rooms
-from .calibrate import calibrate, hold_out, measure
+from .calibrate import calibrate, hold_out, measure, validate_quickly
 from .data import Mixture, Recording, Recordings, Source, load_folder
 from .logs import Reporter, log_to
 from .loop import Phase, TrainConfig, Trainer
@@ -272,7 +272,7 @@ class _Loaded(NamedTuple):
         some = _spread(self.held_out, _VALIDATION_PIECES)
 
         def validate(model: Par) -> dict[str, Any]:
-            score = measure(model, hold_out(model, config, some, _VALIDATION_SECONDS), DecodeConfig())
+            score = validate_quickly(model, hold_out(model, config, some, _VALIDATION_SECONDS))
             return {name: value for name, value in score.to_dict().items() if name.endswith("_f1")}
 
         return validate
