@@ -17,7 +17,15 @@ from partranscribe.training.labels import FrameLabels, NoteArray, frame_labels
 
 RATE, FPS = 16_000, 31.25
 STILL: dict[str, Any] = {"max_cents": 0, "gain_db": 0, "equaliser_db": 0, "noise_share": 0, "dry_share": 0}
-CLEAN: dict[str, Any] = {"blank": 0, "dropped": 0, "moved": 0, "shortened": 0, "invented": 0, "cell": 0}
+CLEAN: dict[str, Any] = {
+    "blank": 0,
+    "dropped": 0,
+    "moved": 0,
+    "shortened": 0,
+    "lengthened": 0,
+    "invented": 0,
+    "cell": 0,
+}
 
 
 def augmenter(**settings: Any) -> Augmenter:
@@ -223,6 +231,17 @@ def test_notes_are_ended_early() -> None:
     assert (ended[:, 1] >= notes[:, 0]).all()
     share = (ended[:, 1] - notes[:, 0]) / (notes[:, 1] - notes[:, 0])
     assert 0.4 < share.mean() < 0.6
+
+
+def test_notes_are_ended_late() -> None:
+    rng, notes = np.random.default_rng(6), random_notes(6)
+    ended = context_noise(lengthened=0.5, extra_seconds=0.2).notes(notes, 10.0, FPS, rng)
+    np.testing.assert_array_equal(ended[:, [0, 2, 3]], notes[:, [0, 2, 3]])
+    extra = ended[:, 1] - notes[:, 1]
+    late = extra > 0
+    assert 0.4 < late.mean() < 0.6
+    assert (extra[~late] == 0).all()
+    assert 0.15 < extra[late].mean() < 0.25
 
 
 def test_notes_are_invented() -> None:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from conftest import swelling_noise
 from partranscribe.config import FrontEndConfig
 from partranscribe.frontend import LogMel
-from partranscribe.model import OFFSET, ONSET
+from partranscribe.model import OFF, OFFSET, ONSET, SUSTAIN
 from partranscribe.note_io import write_notes
 from partranscribe.notes import PITCHES, Note
 from partranscribe.training import data
@@ -300,6 +300,17 @@ def test_a_wrong_context_leaves_sound_and_labels(noise_recording: Recording) -> 
     assert torch.equal(plain.velocity[begins], wrong.velocity[begins])
     assert not torch.equal(plain.context_state, wrong.context_state)
     assert wrong.context_state.any()
+
+
+def test_notes_that_last_too_long_in_the_context_are_labelled_as_ended(
+    noise_recording: Recording,
+) -> None:
+    plain = crops_of(noise_recording)[0]
+    late = crops_of(noise_recording, noise=context_noise(lengthened=1.0, extra_seconds=0.5))[0]
+    held = (late.context_state == SUSTAIN) & (plain.context_state == OFF)
+    assert held.any()
+    assert (late.state[held & (plain.state == OFF)] == OFF).all()
+    assert torch.equal(late.state == OFFSET, plain.state == OFFSET)
 
 
 def test_a_note_is_a_row() -> None:

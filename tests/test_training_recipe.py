@@ -49,6 +49,7 @@ blank = 0.0
 dropped = 0.0
 moved = 0.0
 shortened = 0.0
+lengthened = 0.0
 invented = 0.0
 cell = 0.0
 """

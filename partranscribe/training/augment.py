@@ -116,7 +116,9 @@ class ContextNoise:
 
     Args:
         blank: share of the crops whose context is that of silence throughout.
-        dropped, moved, shortened: shares of the notes.
+        dropped, moved, shortened, lengthened: shares of the notes.
+        extra_seconds: mean of what a lengthened note sounds on. Where the context still holds a note that
+            has ended, the network learns to tell that it has, and not only to tell the very moment.
         invented: notes a second that are not there.
         cell: share of the cells near a note whose state is replaced, in half of the crops.
     """
@@ -125,6 +127,8 @@ class ContextNoise:
     dropped: float = 0.05
     moved: float = 0.1
     shortened: float = 0.1
+    lengthened: float = 0.3
+    extra_seconds: float = 0.4
     invented: float = 0.5
     cell: float = 0.1
 
@@ -133,7 +137,7 @@ class ContextNoise:
         return bool(rng.random() < self.blank)
 
     def notes(self, notes: NoteArray, seconds: float, fps: float, rng: np.random.Generator) -> NoteArray:
-        """Notes with some dropped, moved by one or two frames, ended early, and some invented."""
+        """Notes with some dropped, moved by one or two frames, ended early or late, and some invented."""
         noisy = notes[rng.random(len(notes)) >= self.dropped]
         count = len(noisy)
         moves = rng.integers(1, 3, count) * rng.choice((-1, 1), count) / fps
@@ -141,6 +145,8 @@ class ContextNoise:
         early = rng.random(count) < self.shortened
         length = noisy[:, 1] - noisy[:, 0]
         noisy[:, 1] = np.where(early, noisy[:, 0] + length * rng.random(count), noisy[:, 1])
+        late = rng.random(count) < self.lengthened
+        noisy[:, 1] += late * rng.exponential(self.extra_seconds, count)
         more = rng.poisson(self.invented * seconds)
         onsets = rng.uniform(0, seconds, more)
         invented = np.stack(
