@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from .config import Config
 from .errors import CheckpointError
+from .frontend import LogMel, mel_filters
 from .model import Par
 from .note_io import whole_file
 from .paths import is_file
@@ -25,6 +27,7 @@ NAMES = ("par_compact", "par")
 DEFAULT_NAME = "par_compact"
 
 _SUFFIX = ".safetensors"
+_FILTERS = ("front_end.filters.index", "front_end.filters.weight")
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def save_checkpoint(
         key: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
         for key, value in model.state_dict().items()
     }
+    tensors |= _packed(torch.from_numpy(mel_filters(config.front_end)))
     with whole_file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=about))  # a file of its own would be private to the user
 
@@ -171,6 +175,36 @@ def checkpoint_info(path: Path) -> CheckpointInfo:
     )
 
 
+def load_front_end(info: CheckpointInfo, device: torch.device | str = "cpu") -> LogMel:
+    """The front end of a checkpoint, with the mel filters that it holds, or new ones if it holds none.
+
+    Raises:
+        CheckpointError: its filters are not those of its settings.
+    """
+    config = info.config.front_end
+    try:
+        with safe_open(info.path, framework="pt") as file:
+            parts = [file.get_tensor(key) for key in _FILTERS if key in set(file.keys())]
+    except (SafetensorError, OSError) as error:
+        raise _damaged(info.path, error) from error
+    if len(parts) < len(_FILTERS):
+        return LogMel(config).to(device)
+    index, weight = parts
+    shape = (config.n_mels, config.n_fft // 2 + 1)
+    try:
+        filters = torch.sparse_coo_tensor(index.t().long(), weight.float(), shape, check_invariants=True)
+    except RuntimeError as error:
+        fact = str(error).splitlines()[0]
+        raise CheckpointError(f"{info.path}: mel filters that are none ({fact}); export it again") from error
+    return LogMel(config, filters.to_dense()).to(device)
+
+
+def _packed(filters: Tensor) -> dict[str, Tensor]:
+    """Mel filters as the places and values that are not zero: (places, 2) and (places,)."""
+    places = filters.nonzero()
+    return dict(zip(_FILTERS, (places.to(torch.int32).contiguous(), filters[tuple(places.t())]), strict=True))
+
+
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Par, CheckpointInfo]:
     """The network of a checkpoint, ready to transcribe, and what the checkpoint says of itself.
 
@@ -188,7 +222,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Par
     try:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 - not a dict
-                tensors[key] = file.get_tensor(key)
+                if key not in _FILTERS:
+                    tensors[key] = file.get_tensor(key)
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
     _check(path, {key: value.shape for key, value in tensors.items()}, expected)

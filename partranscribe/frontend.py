@@ -43,16 +43,20 @@ class LogMel(nn.Module):
 
     Args:
         config: sizes; see `FrontEndConfig`.
+        filters: those of `mel_filters` where they are at hand, as in a checkpoint: librosa takes a second to
+            load and 200 MB.
     """
 
     window: Tensor
     filters: Tensor
 
-    def __init__(self, config: FrontEndConfig) -> None:
+    def __init__(self, config: FrontEndConfig, filters: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
+        if filters is None:
+            filters = torch.from_numpy(mel_filters(config))
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
-        self.register_buffer("filters", torch.from_numpy(mel_filters(config)).t(), persistent=False)
+        self.register_buffer("filters", filters.t(), persistent=False)
 
     @property
     def half_window(self) -> int:
