@@ -181,8 +181,9 @@ def _transcribe(
         temporary = {name: stack.enter_context(whole_file(path)) for name, path in job.outputs.items()}
         result = transcriber.transcribe(job.source, start=start, end=end, progress=watcher.advanced)
         about = {**transcriber.about(), **_about(job.source, result, start, end)}
-        for name, path in temporary.items():
-            path.write_bytes(WRITERS[name](result.notes, about))
+        with transcriber.timings.stage("writing"):
+            for name, path in temporary.items():
+                path.write_bytes(WRITERS[name](result.notes, about))
     seconds = time.perf_counter() - began
     last = start + result.duration if start or end is not None else None
     try:

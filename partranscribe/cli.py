@@ -16,9 +16,11 @@ from . import __version__
 
 if TYPE_CHECKING:  # heavy modules are loaded by the commands that need them
     from .score import Score
+    from .timings import Timings
     from .transcribe import Transcriber
 
 FORMATS = ("midi", "csv", "json", "tsv")
+ENGINES = ("auto", "openvino", "torch")
 DEFAULT_COMMAND = "transcribe"
 PATH = click.Path(path_type=Path, readable=False)
 
@@ -114,6 +116,14 @@ def main() -> None:
 @click.option("--reference", type=PATH, help="A note list, or a folder of them, to score the result with.")
 @_pedal_option
 @click.option("--overwrite", is_flag=True, help="Make outputs anew that are already in an output folder.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="What computes the acoustic modules; auto takes OpenVINO on a CPU.",
+)
+@click.option("--timings", "show_timings", is_flag=True, help="Print the time that each stage took.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def transcribe_command(
     sources: tuple[Path, ...],
@@ -126,6 +136,8 @@ def transcribe_command(
     reference: Path | None,
     pedal_threshold: int,
     overwrite: bool,
+    engine: str,
+    show_timings: bool,
     quiet: bool,
 ) -> None:
     """Turn piano recordings into MIDI and note lists.
@@ -145,7 +157,9 @@ def transcribe_command(
         raise click.UsageError("-o takes a file or a folder; notes are not written to standard output")
     from . import batch, show
     from .errors import PartranscribeError
+    from .timings import Timings
 
+    timings = Timings()
     try:
         jobs = batch.plan(
             sources,
@@ -161,7 +175,7 @@ def transcribe_command(
         with show.watcher(quiet=quiet, total=len(jobs)) as watcher:
             outcomes = batch.run(
                 jobs,
-                lambda: _transcriber(model, device),
+                lambda: _transcriber(model, device, engine, timings),
                 watcher,
                 start=start,
                 end=end,
@@ -174,6 +188,8 @@ def transcribe_command(
     scored = {outcome.job.name: outcome.score for outcome in outcomes if outcome.score is not None}
     if scored and not quiet:
         show.print_scores(scored, pedal_threshold)
+    if show_timings:
+        show.print_timings(timings.seconds, sum(outcome.duration for outcome in outcomes))
     sys.exit(1 if any(outcome.error for outcome in outcomes) else 0)
 
 
@@ -303,10 +319,11 @@ def train_command(
         _fail(error)
 
 
-def _transcriber(model: str, device: str) -> Transcriber:
-    from .transcribe import Transcriber
+def _transcriber(model: str, device: str, engine: str, timings: Timings) -> Transcriber:
+    with timings.stage("starting"):
+        from .transcribe import Transcriber
 
-    return Transcriber(model, device)
+        return Transcriber(model, device, engine=engine, timings=timings)
 
 
 def _fail(error: Exception | str) -> NoReturn:

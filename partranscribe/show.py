@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _WIDE = 160
 _WIDTH_OF_ALL = 110  # columns that precision, recall and F1 of several pieces take
+_ONCE = ("starting",)  # stages that do not grow with the audio
 _MEASURES = ("note", "note_offset", "note_offset_velocity")
 
 
@@ -99,6 +100,27 @@ def print_models(models: Mapping[str, CheckpointInfo | None], default: str) -> N
     out.print(table)
     if test_sets:
         out.print(f"Scores in %, measured: {'; '.join(test_sets)}.", style="dim")
+
+
+def print_timings(seconds: Mapping[str, float], audio_seconds: float) -> None:
+    """A row for each stage: how long it was at work, and how many times faster than real time that is.
+
+    Args:
+        seconds: of each stage, as `Timings` counts them.
+        audio_seconds: length of all that was transcribed.
+    """
+    table = Table(box=None, pad_edge=False)
+    for column in ("stage", "seconds", "× real time"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage, spent in seconds.items():
+        speed = "–" if stage in _ONCE or not spent else f"{audio_seconds / spent:.0f}"
+        table.add_row(stage, f"{spent:.2f}", speed)
+    out = console()
+    out.print(table)
+    out.print(
+        "Stages work side by side, on several threads: they add up to more than the clock's time.",
+        style="dim",
+    )
 
 
 def summary(outcome: Outcome) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .acoustic import acoustic, windows
 from .audio import read_blocks
-from .checkpoint import DEFAULT_NAME, CheckpointInfo, checkpoint_path, load_checkpoint
+from .checkpoint import DEFAULT_NAME, CheckpointInfo, checkpoint_path, load_checkpoint, load_front_end
 from .config import DecodeConfig
 from .decode import NoteCollector, decode, initial_state
 from .errors import AudioError, DeviceError
-from .frontend import LogMel, LogMelStream
-from .model import Features, Par
+from .frontend import LogMelStream
 from .note_io import without_overlaps
 from .notes import Note
+from .timings import Timings
 
-_GROUP_FRAMES = 128
+_GROUP_FRAMES = 64
 
 ProgressCallback = Callable[[float], None]
 
@@ -61,45 +63,6 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-class FeatureStream:
-    """Acoustic features of a recording, made while its log-mel frames arrive.
-
-    Each group of frames is computed with the margin of the convolutions on either side, so that no
-    seam is left; groups lie where the front end puts them, not where the audio was cut.
-
-    Args:
-        model: the network, in evaluation mode.
-    """
-
-    def __init__(self, model: Par) -> None:
-        self._model = model
-        self._margin = model.config.margin_frames
-        self._mel: Tensor | None = None
-        self._before = 0  # frames of margin at the beginning of the buffer
-
-    def push(self, mel: Tensor) -> Iterator[Features]:
-        """Take the next frames (frames, mels), and give the features of those that are now complete."""
-        self._mel = mel if self._mel is None else torch.cat((self._mel, mel))
-        ready = len(self._mel) - self._before - self._margin
-        if ready > 0:
-            yield self._features(ready, self._before + ready + self._margin)
-            keep = min(self._margin, self._before + ready)
-            self._mel = self._mel[self._before + ready - keep :]
-            self._before = keep
-
-    def finish(self) -> Iterator[Features]:
-        """The features of the frames that waited for their margin."""
-        if self._mel is not None and len(self._mel) > self._before:
-            yield self._features(len(self._mel) - self._before, len(self._mel))
-
-    def _features(self, count: int, end: int) -> Features:
-        assert self._mel is not None
-        with torch.inference_mode():
-            whole = self._model.features(self._mel[:end].unsqueeze(0))
-            inside = slice(self._before, self._before + count)
-            return Features(whole.note[:, inside], whole.velocity[:, inside])
-
-
 class Transcriber:
     """A network, ready to transcribe any number of recordings.
 
@@ -107,21 +70,30 @@ class Transcriber:
         model: a released name ("par_compact", "par") or the path of a checkpoint.
         device: "auto", "cpu", "cuda" or "cuda:N".
         decode: in place of the decoding settings of the checkpoint.
+        engine: what computes the acoustic modules, one of `acoustic.ENGINES`.
+        timings: where the time of each stage is counted.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
-        DeviceError: the device is not there.
+        DeviceError: the device or the engine is not there.
     """
 
     def __init__(
-        self, model: str | Path = DEFAULT_NAME, device: str = "auto", decode: DecodeConfig | None = None
+        self,
+        model: str | Path = DEFAULT_NAME,
+        device: str = "auto",
+        decode: DecodeConfig | None = None,
+        engine: str = "auto",
+        timings: Timings | None = None,
     ) -> None:
         self.device = resolve_device(device)
         self.model, info = load_checkpoint(checkpoint_path(str(model)), self.device)
         self.info: CheckpointInfo = (
             info if decode is None else replace(info, config=replace(info.config, decode=decode))
         )
-        self._log_mel = LogMel(info.config.front_end).to(self.device)
+        self._log_mel = load_front_end(info, self.device)
+        self._acoustic = acoustic(self.model, self.device, engine)
+        self.timings = timings or Timings()
 
     def about(self) -> dict[str, Any]:
         """The model's name, checkpoint hash and settings, as JSON outputs carry them."""
@@ -190,40 +162,46 @@ class Transcriber:
             AudioError: there is too little audio for one spectrum.
         """
         config = self.info.config
-        front_end = config.front_end
-        collector = NoteCollector(front_end.seconds_per_frame, config.decode)
+        spectra = LogMelStream(self._log_mel, _GROUP_FRAMES)
+        parts = windows(self._mels(spectra, blocks), config.model.margin_frames)
+        collector = NoteCollector(config.front_end.seconds_per_frame, config.decode)
         state = initial_state(self.model)
         notes: list[Note] = []
         done = 0
-        mels = LogMelStream(self._log_mel, _GROUP_FRAMES)
         # On CUDA, full precision and fixed algorithms, so that the notes are those of the CPU.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            for features in self._features(mels, blocks):
-                frames, state = decode(self.model, features, state, config.decode)
-                notes += collector.push(frames)
+        with (
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+            closing(self._acoustic.features(parts, self.timings)) as stream,
+        ):
+            for features in stream:
+                with self.timings.stage("decoding"):
+                    frames, state = decode(self.model, features, state, config.decode)
+                    notes += collector.push(frames)
                 done += len(frames.state)
                 if progress is not None:
-                    heard = mels.samples / front_end.sample_rate
-                    progress(min(done * front_end.seconds_per_frame, heard))
+                    heard = spectra.samples / config.front_end.sample_rate
+                    progress(min(done * config.front_end.seconds_per_frame, heard))
         notes += collector.finish()
-        duration = mels.samples / front_end.sample_rate
+        duration = spectra.samples / config.front_end.sample_rate
         placed = [_placed(note, start, duration) for note in notes if note.onset < duration]
         return Transcription(notes=without_overlaps(placed), duration=duration)
 
-    def _features(self, mels: LogMelStream, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Features]:
-        stream = FeatureStream(self.model)
-        for block in blocks:
-            for mel in mels.push(block):
-                yield from stream.push(mel)
-        if mels.samples <= self._log_mel.half_window:
+    def _mels(self, spectra: LogMelStream, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Tensor]:
+        """The log-mel frames of audio that comes in blocks: (frames, mels) each."""
+        with closing(self.timings.each("reading", blocks)) as timed:
+            for block in timed:
+                with self.timings.stage("log-mel"):
+                    mels = spectra.push(block)
+                yield from mels
+        if spectra.samples <= self._log_mel.half_window:
             rate = self.info.config.front_end.sample_rate
             raise _TooShortError(
-                f"{mels.samples / rate:.4f} s of audio, and one spectrum needs "
+                f"{spectra.samples / rate:.4f} s of audio, and one spectrum needs "
                 f"{(self._log_mel.half_window + 1) / rate:.3f} s"
             )
-        for mel in mels.finish():
-            yield from stream.push(mel)
-        yield from stream.finish()
+        with self.timings.stage("log-mel"):
+            mels = spectra.finish()
+        yield from mels
 
 
 class _TooShortError(AudioError):

@@ -18,10 +18,10 @@ ROOT = "__init__"
 
 # A module may import those of the lines before its own, what BESIDE allows, and within its own package.
 LAYERS = (
-    {"errors", "notes", "config", "paths"},
+    {"errors", "notes", "config", "paths", "ahead", "timings"},
     {"audio", "frontend", "model", "note_io", "score"},
-    {"stepper"},
-    {"decode", "checkpoint"},
+    {"stepper", "openvino_graph"},
+    {"acoustic", "decode", "checkpoint"},
     {"transcribe"},
     {"batch", "training"},
     {"show"},

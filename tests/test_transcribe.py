@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -17,11 +16,9 @@ from conftest import TINY, swelling_noise
 from partranscribe.audio import read_blocks
 from partranscribe.config import DecodeConfig
 from partranscribe.errors import AudioError, CheckpointError, DeviceError, PartranscribeError
-from partranscribe.model import Features, Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
-from partranscribe.transcribe import FeatureStream, Transcriber, Transcription, resolve_device
+from partranscribe.transcribe import Transcriber, Transcription, resolve_device
 from synth import write_audio
-from test_model import build, random_mel
 
 RATE = 16_000
 
@@ -44,42 +41,6 @@ def whole(transcriber: Transcriber, audio: NDArray[np.float32]) -> Transcription
 
 def blocks_of(audio: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float32]]:
     return (audio[start : start + size] for start in range(0, len(audio), size))
-
-
-def streamed(model: Par, mel: torch.Tensor, sizes: list[int]) -> Features:
-    """Features of mel (1, frames, mels), given in pieces of these sizes over and over."""
-    stream, begin, given = FeatureStream(model), 0, list[Features]()
-    for size in itertools.cycle(sizes):
-        if begin >= mel.shape[1]:
-            break
-        given += stream.push(mel[0, begin : begin + size])
-        begin += size
-    given += stream.finish()
-    return Features(*(torch.cat(one, dim=1) for one in zip(*given, strict=True)))
-
-
-@pytest.mark.parametrize("widths", [(3,) * 6, (1,) * 6, (3, 1, 3, 1, 1, 1)])
-@pytest.mark.parametrize("frames", [1, 2, 6, 7, 13, 40, 64])
-@pytest.mark.parametrize("sizes", [[1], [5], [16], [64], [1, 20, 3]])
-def test_streamed_features_are_those_of_the_whole(
-    widths: tuple[int, ...], frames: int, sizes: list[int]
-) -> None:
-    model, mel = build(time_widths=widths), random_mel(frames=frames)
-    with torch.inference_mode():
-        expected = model.features(mel)
-    for part, whole in zip(streamed(model, mel, sizes), expected, strict=True):
-        torch.testing.assert_close(part, whole, atol=1e-5, rtol=0)
-
-
-def test_a_stream_of_features_waits_for_its_margin_alone() -> None:
-    model, mel = build(time_widths=(3, 1, 3, 1, 1, 1)), random_mel(frames=20)
-    stream = FeatureStream(model)
-    given = [
-        sum(features.note.shape[1] for features in stream.push(mel[0, frame : frame + 1]))
-        for frame in range(20)
-    ]
-    assert given == [0, 0] + [1] * 18
-    assert [features.note.shape[1] for features in stream.finish()] == [2]
 
 
 @pytest.mark.parametrize("size", [100, 5000, 65_536])

@@ -1,0 +1,145 @@
+"""Acoustic features of a recording, computed while its log-mel frames arrive, by the fastest engine."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from .ahead import ahead
+from .errors import DeviceError
+from .model import Features, Par
+from .timings import Timings
+
+ENGINES = ("auto", "openvino", "torch")
+
+_WAITING = 4  # windows that are ready before they are asked for
+_MOST_THREADS = 4  # more would wait for the decoding, which is one thread's work
+
+
+class Window(NamedTuple):
+    """Frames to compute together: log-mel (frames, mels) with a margin, and which of them are wanted."""
+
+    mel: Tensor
+    inside: slice
+
+
+def windows(mels: Iterable[Tensor], margin: int) -> Iterator[Window]:
+    """Cut a recording's log-mel frames to windows with the margin of the convolutions on either side.
+
+    What is wanted of each window lies without gap or overlap, so that features have no seam. Where they
+    are cut depends on the groups alone in which the frames come.
+
+    Args:
+        mels: (frames, mels) each, in order.
+        margin: frames on either side, less at the recording's edges; `ModelConfig.margin_frames`.
+    """
+    held: Tensor | None = None
+    before = 0  # frames of margin at the beginning of what is held
+    for mel in mels:
+        held = mel if held is None else torch.cat((held, mel))
+        ready = len(held) - before - margin
+        if ready > 0:
+            yield Window(held, slice(before, before + ready))
+            keep = min(margin, before + ready)
+            held = held[before + ready - keep :]
+            before = keep
+    if held is not None and len(held) > before:
+        yield Window(held, slice(before, len(held)))
+
+
+class Acoustic(Protocol):
+    """Computes acoustic features; `name` is the engine's."""
+
+    name: str
+
+    def features(self, windows: Iterable[Window], timings: Timings) -> Generator[Features]:
+        """The features of what is wanted of each window, in order: (1, frames, pitches, hidden) each."""
+
+
+def acoustic(model: Par, device: torch.device, engine: str = "auto") -> Acoustic:
+    """The engine for a model on a device.
+
+    Args:
+        model: in evaluation mode, on the device.
+        device: where features are wanted.
+        engine: one of `ENGINES`; "auto" takes OpenVINO on a CPU for which it is installed.
+
+    Raises:
+        DeviceError: the engine is not there, or not for this device.
+    """
+    if engine == "auto":
+        engine = "openvino" if device.type == "cpu" and importlib.util.find_spec("openvino") else "torch"
+    if engine == "torch":
+        return TorchAcoustic(model)
+    if device.type != "cpu":
+        raise DeviceError(f"{engine}: is for the CPU, and the device is {device}; use --engine torch")
+    if not importlib.util.find_spec("openvino"):
+        raise DeviceError("openvino: is not installed for this Python; use --engine torch")
+    return OpenVinoAcoustic(model, min(torch.get_num_threads(), _MOST_THREADS))
+
+
+class TorchAcoustic:
+    """The modules as they are, one window after the other: for CUDA, and the yardstick for the others.
+
+    Args:
+        model: in evaluation mode.
+    """
+
+    name = "torch"
+
+    def __init__(self, model: Par) -> None:
+        self._model = model
+
+    def features(self, windows: Iterable[Window], timings: Timings) -> Generator[Features]:
+        """See `Acoustic.features`."""
+        for mel, inside in ahead(windows, _WAITING):
+            with timings.stage("acoustic"), torch.inference_mode():
+                whole = self._model.features(mel.unsqueeze(0))
+                wanted = Features(whole.note[:, inside], whole.velocity[:, inside])
+            yield wanted
+
+
+class OpenVinoAcoustic:
+    """The modules compiled by OpenVINO, with a window on each thread, ahead of who takes the features.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        threads: how many windows are computed at once.
+    """
+
+    name = "openvino"
+
+    def __init__(self, model: Par, threads: int) -> None:
+        from .openvino_graph import compile_acoustic
+
+        self._compiled = [
+            compile_acoustic(module, model.config.n_mels, threads)
+            for module in (model.note_acoustic, model.velocity_acoustic)
+        ]
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads)
+        self._own = threading.local()
+
+    def features(self, windows: Iterable[Window], timings: Timings) -> Generator[Features]:
+        """See `Acoustic.features`."""
+
+        def compute(window: Window) -> Features:
+            with timings.stage("acoustic"):
+                return self._compute(window)
+
+        begun = (self._pool.submit(compute, window) for window in windows)
+        for future in ahead(begun, self._threads + _WAITING):
+            yield future.result()
+
+    def _compute(self, window: Window) -> Features:
+        if not hasattr(self._own, "requests"):  # a thread's own, as one request serves one thread at a time
+            self._own.requests = [compiled.create_infer_request() for compiled in self._compiled]
+        mel = window.mel.unsqueeze(0).numpy()
+        outputs = (request.infer([mel], share_inputs=True)[0] for request in self._own.requests)
+        return Features(*(torch.from_numpy(output[window.inside]).unsqueeze(0) for output in outputs))

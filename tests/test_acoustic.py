@@ -1,0 +1,190 @@
+"""Acoustic features: without a seam wherever the frames are cut, and the same from every engine."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from conftest import random_context
+from partranscribe.acoustic import Acoustic, OpenVinoAcoustic, TorchAcoustic, Window, acoustic, windows
+from partranscribe.config import PAR, PAR_COMPACT
+from partranscribe.errors import DeviceError
+from partranscribe.model import Features, Par
+from partranscribe.timings import Timings
+from test_model import build, random_mel
+
+CPU = torch.device("cpu")
+
+
+def pieces(mel: Tensor, sizes: Sequence[int]) -> Iterator[Tensor]:
+    """Frames (frames, mels) cut to pieces of these sizes over and over."""
+    begin = 0
+    for size in itertools.cycle(sizes):
+        if begin >= len(mel):
+            return
+        yield mel[begin : begin + size]
+        begin += size
+
+
+def streamed(engine: Acoustic, model: Par, mel: Tensor, sizes: Sequence[int]) -> Features:
+    parts = windows(pieces(mel[0], sizes), model.config.margin_frames)
+    given = list(engine.features(parts, Timings()))
+    return Features(*(torch.cat(one, dim=1) for one in zip(*given, strict=True)))
+
+
+@pytest.mark.parametrize("widths", [(3,) * 6, (1,) * 6, (3, 1, 3, 1, 1, 1)])
+@pytest.mark.parametrize("frames", [1, 2, 6, 7, 13, 40, 64])
+@pytest.mark.parametrize("sizes", [[1], [5], [16], [64], [1, 20, 3]])
+def test_streamed_features_are_those_of_the_whole(
+    widths: tuple[int, ...], frames: int, sizes: list[int]
+) -> None:
+    model, mel = build(time_widths=widths), random_mel(frames=frames)
+    with torch.inference_mode():
+        expected = model.features(mel)
+    found = streamed(TorchAcoustic(model), model, mel, sizes)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_windows_wait_for_their_margin_alone() -> None:
+    mel = random_mel(frames=20)[0]
+    given: list[int] = []
+    asked = 0
+
+    def frames() -> Iterator[Tensor]:
+        nonlocal asked
+        for asked in range(1, 21):
+            yield mel[asked - 1 : asked]
+
+    for window in windows(frames(), 2):
+        given.append(window.inside.stop - window.inside.start)
+        assert asked == min(sum(given) + 2, 20)
+    assert given == [1] * 18 + [2]
+
+
+def test_every_frame_is_in_one_window_with_its_margin() -> None:
+    mel = torch.arange(50.0).unsqueeze(1)
+    parts = list(windows(pieces(mel, [7, 1, 12]), 3))
+    assert torch.equal(torch.cat([window.mel[window.inside] for window in parts]), mel)
+    for window in parts:
+        wanted = window.mel[window.inside]
+        before = max(float(wanted[0]) - 3, 0)
+        after = min(float(wanted[-1]) + 3, 49)
+        assert window.mel[0] <= before
+        assert window.mel[-1] == after
+
+
+ENGINE_CASES: dict[str, dict[str, Any]] = {
+    "compact": {"head": "compact"},
+    "full": {"head": "full"},
+    "wide in time": {"time_widths": (3,) * 6},
+    "narrow in time": {"time_widths": (1,) * 6},
+    "without FiLM": {"film": False},
+}
+
+
+def trained_like(model: Par) -> Par:
+    """With batch norms that do something, as those of a trained network do."""
+    generator = torch.Generator().manual_seed(3)
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.5 + 0.1)
+    return model.eval()
+
+
+@pytest.mark.parametrize("changes", ENGINE_CASES.values(), ids=ENGINE_CASES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_openvino_computes_what_the_modules_do(changes: dict[str, Any], threads: int) -> None:
+    model = trained_like(build(**changes))
+    mel = random_mel(frames=45)
+    with torch.inference_mode():
+        expected = model.features(mel)
+    assert all(bool(part.std() > 0.01) for part in expected)
+    found = streamed(OpenVinoAcoustic(model, threads), model, mel, [16])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", [PAR, PAR_COMPACT], ids=["par", "par_compact"])
+def test_logits_of_the_full_networks_agree_within_a_ten_thousandth(config: Any) -> None:
+    torch.manual_seed(2)
+    model = trained_like(Par(config))
+    mel = torch.rand(1, 40, config.n_mels) * 2 - 1
+    last = random_context(4, 40)
+    found = streamed(OpenVinoAcoustic(model, 2), model, mel, [32])
+    with torch.inference_mode():
+        results = [
+            model.step(features, last, model.initial_state())[0] for features in (model.features(mel), found)
+        ]
+    torch.testing.assert_close(results[1], results[0], atol=1e-4, rtol=0)
+
+
+def test_windows_of_many_threads_come_in_order() -> None:
+    model, mel = build(), random_mel(frames=300)
+    alone, many = (streamed(OpenVinoAcoustic(model, threads), model, mel, [3]) for threads in (1, 4))
+    assert torch.equal(alone.note, many.note)
+    assert torch.equal(alone.velocity, many.velocity)
+
+
+def test_whoever_has_enough_stops_the_rest() -> None:
+    model, taken = build(), 0
+
+    def endless() -> Iterator[Window]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Window(random_mel(frames=4)[0], slice(0, 4))
+
+    stream = OpenVinoAcoustic(model, 1).features(endless(), Timings())
+    next(stream)
+    stream.close()
+    before = taken
+    assert before < 20
+    next(OpenVinoAcoustic(model, 1).features(iter([Window(random_mel(frames=4)[0], slice(0, 4))]), Timings()))
+    assert taken == before
+
+
+def test_an_error_of_the_windows_reaches_whoever_takes_the_features() -> None:
+    model = build()
+
+    def broken() -> Iterator[Window]:
+        yield Window(random_mel(frames=4)[0], slice(0, 4))
+        raise OSError("the disk is gone")
+
+    for engine in (TorchAcoustic(model), OpenVinoAcoustic(model, 2)):
+        stream = engine.features(broken(), Timings())
+        assert next(stream).note.shape[1] == 4
+        with pytest.raises(OSError, match="the disk is gone"):
+            next(stream)
+
+
+def test_the_engine_is_the_fastest_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build()
+    assert acoustic(model, CPU).name == "openvino"
+    assert acoustic(model, CPU, "torch").name == "torch"
+    assert acoustic(model, torch.device("cuda")).name == "torch"
+    with pytest.raises(DeviceError, match="openvino: is for the CPU, and the device is cuda"):
+        acoustic(model, torch.device("cuda"), "openvino")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert acoustic(model, CPU).name == "torch"
+    with pytest.raises(DeviceError, match="openvino: is not installed for this Python"):
+        acoustic(model, CPU, "openvino")
+
+
+@pytest.mark.parametrize(
+    ("code", "loaded"),
+    [
+        ("import partranscribe.transcribe", set[str]()),
+        ("import partranscribe.openvino_graph", {"openvino"}),
+    ],
+)
+def test_openvino_is_loaded_when_it_is_needed_and_tells_nobody(code: str, loaded: set[str]) -> None:
+    code += "; import sys; print(*(name for name, module in sys.modules.items() if module))"
+    modules = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert modules & {"openvino", "openvino_telemetry"} == loaded
