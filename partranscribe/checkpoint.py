@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,6 +151,7 @@ def checkpoint_info(path: Path) -> CheckpointInfo:
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
+            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
     if about.get("format") != FORMAT:
@@ -169,7 +171,7 @@ def checkpoint_info(path: Path) -> CheckpointInfo:
         path=path,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         config=config,
-        parameters=_parameter_count(config),
+        parameters=sum(math.prod(shape) for key, shape in shapes.items() if _is_trained(key)),
         scores=scores,
         training=training,
     )
@@ -216,8 +218,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Par
         CheckpointError: as `checkpoint_info`, or the weights are not those of its settings.
     """
     info = checkpoint_info(path)
-    with torch.device("meta"):
-        expected = {key: value.shape for key, value in Par(info.config.model).state_dict().items()}
+    model = Par(info.config.model)
     tensors = {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -226,13 +227,12 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Par
                     tensors[key] = file.get_tensor(key)
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
-    _check(path, {key: value.shape for key, value in tensors.items()}, expected)
+    _check(path, tensors, model.state_dict())
     broken = [key for key, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise CheckpointError(
             f"{path}: weights that are not finite ({broken[0]}, {len(broken)} in all); export it again"
         )
-    model = Par(info.config.model)
     model.load_state_dict(tensors)  # what is stored in half precision becomes single here
     model.requires_grad_(False)
     return model.to(device).eval(), info
@@ -242,19 +242,20 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or download it again")
 
 
-def _check(path: Path, found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size]) -> None:
+def _check(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     lacking, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
     for word, keys in (("lacks", lacking), ("has unknown", unknown)):
         if keys:
             first = ", ".join(sorted(keys)[:3])
             raise CheckpointError(f"{path}: {word} weights ({first}, {len(keys)} in all); export it again")
-    for key, shape in expected.items():
-        if found[key] != shape:
+    for key, tensor in expected.items():
+        if found[key].shape != tensor.shape:
             raise CheckpointError(
-                f"{path}: {key} is {tuple(found[key])}, and its settings say {tuple(shape)}; export it again"
+                f"{path}: {key} is {tuple(found[key].shape)}, and its settings say {tuple(tensor.shape)}; "
+                "export it again"
             )
 
 
-def _parameter_count(config: Config) -> int:
-    with torch.device("meta"):
-        return Par(config.model).parameter_count()
+def _is_trained(key: str) -> bool:
+    """Whether a tensor is the network's own, and no statistic of a batch norm."""
+    return key not in _FILTERS and not key.endswith(("running_mean", "running_var", "num_batches_tracked"))

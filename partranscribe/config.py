@@ -79,13 +79,16 @@ class ModelConfig:
             raise ValueError(f"head {self.head!r} is none of {', '.join(get_args(Head))}")
         if self.context not in get_args(Context):
             raise ValueError(f"context {self.context!r} is none of {', '.join(get_args(Context))}")
-        odd = [isinstance(width, int) and width > 0 and width % 2 == 1 for width in self.time_widths]
+        odd = [isinstance(width, int) and 0 < width < 100 and width % 2 == 1 for width in self.time_widths]
         if len(odd) != 6 or not all(odd):
-            raise ValueError(f"time_widths {self.time_widths} are not six odd numbers")
-        if min(self.cnn_units, self.lstm_units, self.hidden_per_pitch, self.global_lstm_units) < 1:
-            raise ValueError("every layer needs at least one unit")
-        if self.n_mels < 4:
-            raise ValueError(f"n_mels {self.n_mels} is too few to pool twice")
+            raise ValueError(f"time_widths {self.time_widths} are not six odd numbers below 100")
+        # The upper ends are far beyond the paper's sizes; a damaged checkpoint must not ask for all memory.
+        if not all(1 <= units <= 256 for units in (self.cnn_units, self.lstm_units, self.hidden_per_pitch)):
+            raise ValueError("every layer needs at least one unit, and has 256 at most")
+        if not 1 <= self.global_lstm_units <= 1024:
+            raise ValueError(f"global_lstm_units {self.global_lstm_units} are not 1 to 1024")
+        if not 4 <= self.n_mels <= 2048:
+            raise ValueError(f"n_mels {self.n_mels} are not 4 to 2048")
         if self.max_duration_frames < 1:
             raise ValueError(f"max_duration_frames {self.max_duration_frames} is not at least one frame")
 

@@ -93,7 +93,7 @@ def test_what_is_not_said_has_its_default() -> None:
         ({"cnn_units": 0}, "at least one unit"),
         ({"lstm_units": -1}, "at least one unit"),
         ({"hidden_per_pitch": 0}, "at least one unit"),
-        ({"n_mels": 3}, "too few to pool twice"),
+        ({"n_mels": 3}, "are not 4 to 2048"),
         ({"max_duration_frames": 0}, "max_duration_frames"),
     ],
 )
