@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,6 +123,8 @@ class OpenVinoAcoustic:
             compile_acoustic(module, model.config.n_mels, threads)
             for module in (model.note_acoustic, model.velocity_acoustic)
         ]
+        # Two threads whose calls are the first ones can wait for each other for ever.
+        self._compiled[0](np.zeros((1, 1, model.config.n_mels), np.float32))
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
         self._own = threading.local()

@@ -6,14 +6,18 @@ import importlib.util
 import itertools
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from conftest import random_context
+from partranscribe import openvino_graph
 from partranscribe.acoustic import Acoustic, OpenVinoAcoustic, TorchAcoustic, Window, acoustic, windows
 from partranscribe.config import PAR, PAR_COMPACT
 from partranscribe.errors import DeviceError
@@ -188,3 +192,16 @@ def test_openvino_is_loaded_when_it_is_needed_and_tells_nobody(code: str, loaded
     code += "; import sys; print(*(name for name, module in sys.modules.items() if module))"
     modules = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert modules & {"openvino", "openvino_telemetry"} == loaded
+
+
+def test_openvino_is_first_called_by_one_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two first calls at once can wait for each other for ever, in the initialization of its bindings."""
+    callers: list[int] = []
+
+    class Compiled:
+        def __call__(self, mel: NDArray[np.float32]) -> None:
+            callers.append(threading.get_ident())
+
+    monkeypatch.setattr(openvino_graph, "compile_acoustic", lambda *_: Compiled())
+    OpenVinoAcoustic(build(), 2)
+    assert callers == [threading.get_ident()]
