@@ -13,7 +13,6 @@ copies the checkpoint to `weights/` with the raw means inside, under that name, 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,8 +23,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from peers import PEERS
+from process import measure
 from scipy.signal import oaconvolve
+from systems import markdown, own_system, peer_system
 
 from partranscribe.audio import probe, read_blocks
 from partranscribe.checkpoint import (
@@ -42,7 +42,6 @@ from partranscribe.training.data import labelled
 
 Audio = NDArray[np.float32]
 
-HERE = Path(__file__).resolve().parent
 MEASURES = ("note", "+ offset", "+ velocity", "note, aligned", "+ offset, aligned", "+ velocity, aligned")
 COLUMNS = ("system", "test set", *MEASURES, "seconds", "× real time", "peak MB")
 PIECE_COLUMNS = ("piece", *MEASURES[:3], "duration accuracy", "median onset error", "notes")
@@ -152,39 +151,24 @@ def run(system: str, command: Sequence[str], test_set: TestSet) -> Result:
         test_set: what to transcribe.
     """
     with tempfile.TemporaryDirectory() as output:
-        # On Linux the peak of a process is at least that of its parent, so a small one stands between.
-        watch = [sys.executable, "-c", "import sys, speed; print(*speed.measure(sys.argv[1:]))"]
-        files = [str(path) for path in test_set.audio.values()]
-        watched = subprocess.run(
-            [*watch, *command, *files, "-o", output], cwd=HERE, stdout=subprocess.PIPE, text=True
-        )
-        if watched.returncode:
-            raise SystemExit(f"{system} failed on {test_set.name}")
-        seconds, megabytes = map(float, watched.stdout.split())
+        usage = measure([*command, *(str(path) for path in test_set.audio.values()), "-o", output])
         raw, shifted = {}, {}
         for piece, reference in test_set.references.items():
             notes = read_notes(Path(output) / f"{piece}.mid")
             raw[piece] = score(notes, reference)
             shifted[piece] = score(aligned(notes, reference), reference)
-    return Result(system, test_set.name, raw, shifted, seconds, test_set.duration / seconds, megabytes)
+    speed = test_set.duration / usage.seconds
+    return Result(system, test_set.name, raw, shifted, usage.seconds, speed, usage.megabytes)
 
 
 def table(results: Sequence[Result]) -> str:
     """All results in Markdown that reads well as plain text too; of a single one, its pieces below."""
-    whole = _markdown([COLUMNS, *(_row(result) for result in results)]) + CAPTION
+    whole = markdown([COLUMNS, *(_row(result) for result in results)]) + CAPTION
     if len(results) > 1:
         return whole
     (result,) = results
     scores = [*result.raw.items(), ("**mean**", average(list(result.raw.values())))]
-    return f"{whole}\n{_markdown([PIECE_COLUMNS, *(_piece_row(*each) for each in scores)])}"
-
-
-def _markdown(rows: list[tuple[str, ...]]) -> str:
-    """A table whose first row is the header."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, tuple("-" * width for width in widths))
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "".join(f"| {line} |\n" for line in lines)
+    return f"{whole}\n{markdown([PIECE_COLUMNS, *(_piece_row(*each) for each in scores)])}"
 
 
 def _piece_row(piece: str, measured: Score) -> tuple[str, ...]:
@@ -216,28 +200,6 @@ def _row(result: Result) -> tuple[str, ...]:
         f"{result.speed:.2f}",
         f"{result.megabytes:.0f}",
     )
-
-
-def own_system(model: str, device: str) -> tuple[str, list[str]]:
-    """Name and command of a checkpoint; the name tells its hash."""
-    path = checkpoint_path(model).resolve()
-    info = checkpoint_info(path)
-    options = ["--model", str(path), "--device", device, "--quiet"]
-    return f"{info.name} {info.sha256[:8]}", [sys.executable, "-m", "partranscribe", *options]
-
-
-def peer_system(peer: str) -> tuple[str, list[str]]:
-    """Name and command of NAME=PYTHON; the name tells the version that is installed there."""
-    name, _, python = peer.partition("=")
-    if name not in PEERS or not python:
-        raise SystemExit(f"{peer}: is not NAME=PYTHON; known names are {', '.join(PEERS)}")
-    program = f"from importlib.metadata import version; print(version({name!r}))"
-    isolated = [str(Path(python).absolute()), "-I"]
-    try:
-        asked = subprocess.run([*isolated, "-c", program], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemExit(f"{peer}: no Python that has {name}; see {HERE / 'peers.py'}") from error
-    return f"{name} {asked.stdout.strip()}", [*isolated, str(HERE / "peers.py"), name]
 
 
 def release(source: Path, test_set: str, mean: Score) -> None:

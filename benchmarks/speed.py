@@ -1,22 +1,33 @@
-"""Time and memory of the whole program: `python benchmarks/speed.py [--minutes 5] [--model NAME]`.
+"""Time and memory of whole processes, and what the machine could do at best.
 
-The recording is the example, repeated; each figure is of a process of its own, from its start to its end.
+`python benchmarks/speed.py [--minutes 5 --minutes 60] [--peer NAME=PYTHON]` transcribes the example, repeated
+to that length, with each system in turn, and prints a row for each: the fastest of its runs. Below it are the
+stages of one of them, and the share of the machine's peak that the acoustic modules reach by themselves; the
+peak is that of a matrix product in the same run. peers.py tells how to install the peers.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
+from process import Usage, measure
+from systems import markdown, own_system, peer_system
+from torch.utils.flop_counter import FlopCounterMode
+
+from partranscribe.acoustic import Window, acoustic
+from partranscribe.checkpoint import DEFAULT_NAME, checkpoint_path, load_checkpoint
+from partranscribe.timings import Timings
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "prelude.flac"
+COLUMNS = ("system", "recording", "seconds", "CPU seconds", "× real time", "peak MB")
+WINDOW_FRAMES = 64
 
 
 def write_recording(path: Path, minutes: float) -> None:
@@ -30,40 +41,97 @@ def write_recording(path: Path, minutes: float) -> None:
             left -= len(part)
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak resident megabytes of a process that succeeds."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed with status {process.returncode}")
-    return seconds, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+def fastest(action: Callable[[], object], runs: int = 5) -> float:
+    """Seconds of the fastest of some runs."""
+    seconds = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def peak_gflops() -> float:
+    """Billions of operations a second in a matrix product, on all threads."""
+    size = 2000
+    one, other = torch.randn(2, size, size)
+    return 2 * size**3 / fastest(lambda: one @ other, runs=10) / 1e9
+
+
+def acoustic_gflops(model: str) -> float:
+    """Billions of operations a second in the acoustic modules on the CPU, margins included."""
+    network, info = load_checkpoint(checkpoint_path(model))
+    engine = acoustic(network, torch.device("cpu"))
+    window = Window(torch.rand(WINDOW_FRAMES, info.config.front_end.n_mels), slice(0, WINDOW_FRAMES))
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.features(window.mel.unsqueeze(0))
+    windows = [window] * 60
+
+    def compute() -> None:
+        for _ in engine.features(windows, Timings()):
+            pass
+
+    operations: int = counter.get_total_flops() * len(windows)
+    return operations / fastest(compute) / 1e9
+
+
+def row(system: str, minutes: float, usage: Usage) -> tuple[str, ...]:
+    """A row of the table."""
+    return (
+        system,
+        f"{minutes:g} min",
+        f"{usage.seconds:.1f}",
+        f"{usage.cpu_seconds:.1f}",
+        f"{minutes * 60 / usage.seconds:.1f}",
+        f"{usage.megabytes:.0f}",
+    )
+
+
+def compare(
+    systems: Mapping[str, Sequence[str]], recordings: Mapping[float, Path], runs: int, output: Path
+) -> dict[tuple[str, float], Usage]:
+    """The fastest run of each system on each recording, the systems taking turns."""
+    found: dict[tuple[str, float], Usage] = {}
+    for minutes, recording in recordings.items():
+        for _ in range(runs):
+            for system, command in systems.items():
+                usage = measure([*command, str(recording), "-o", str(output)])
+                best = found.setdefault((system, minutes), usage)
+                found[system, minutes] = min(best, usage)
+    return found
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--model", default="par_compact")
-    parser.add_argument("--device", default="auto")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, action="append", default=[])
+    parser.add_argument("--model", action="append", default=[], metavar="NAME|PATH", dest="models")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", dest="peers")
+    parser.add_argument("--device", default="auto", help="of the models; peers use the CPU")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
-    program = [sys.executable, "-m", "partranscribe"]
-    help_seconds = sorted(measure([*program, "--help"])[0] for _ in range(5))[2]
-    print(f"--help: {help_seconds:.2f} s")
+    models = arguments.models or [DEFAULT_NAME]
+    systems: dict[str, Sequence[str]] = {}
+    for model in models:
+        name, command = own_system(model, arguments.device)
+        systems[name] = [*command, "--timings", "--overwrite"]
+    systems |= dict([peer_system(peer) for peer in arguments.peers])
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "recording.wav"
-        write_recording(source, arguments.minutes)
-        options = ["--model", arguments.model, "--device", arguments.device, "--quiet"]
-        command = [*program, str(source), "-o", str(source.with_suffix(".mid")), *options]
-        for _ in range(arguments.runs):
-            seconds, megabytes = measure(command)
-            speed = arguments.minutes * 60 / seconds
-            print(
-                f"{arguments.minutes:g} min: {seconds:.1f} s, {speed:.1f}× real time, peak {megabytes:.0f} MB"
-            )
+        recordings = {minutes: Path(folder) / f"{minutes:g}.wav" for minutes in arguments.minutes or [5.0]}
+        for minutes, path in recordings.items():
+            write_recording(path, minutes)
+        output = Path(folder) / "out"
+        output.mkdir()
+        found = compare(systems, recordings, arguments.runs, output)
+    print(markdown([COLUMNS, *(row(*key, usage) for key, usage in found.items())]))
+    print(next(usage.output for usage in reversed(found.values()) if "acoustic" in usage.output))
+    peak = peak_gflops()
+    for model in models:
+        reached = acoustic_gflops(model)
+        share = f"{100 * reached / peak:.0f} % of the {peak:.0f} of a matrix product"
+        print(f"{model}: its acoustic modules alone do {reached:.0f} GFLOP/s on the CPU, {share}")
 
 
 if __name__ == "__main__":

@@ -180,6 +180,30 @@ def test_quiet_says_nothing(song: Path, model: list[str], tmp_path: Path) -> Non
     assert (result.exit_code, result.output) == (0, "")
 
 
+def test_an_unknown_engine_is_wrong_usage(song: Path, model: list[str]) -> None:
+    result = call(song, "--engine", "abacus", *model)
+    assert result.exit_code == 2
+    assert "'auto', 'openvino', 'torch'" in result.stderr
+
+
+def test_every_engine_hears_the_same_notes(song: Path, model: list[str], tmp_path: Path) -> None:
+    for engine in ("openvino", "torch"):
+        call(song, "-o", tmp_path / f"{engine}.csv", "--engine", engine, *model)
+    one, other = ((tmp_path / f"{engine}.csv").read_text().splitlines() for engine in ("openvino", "torch"))
+    assert len(one) > 10
+    without_confidence = [[line.rpartition(",")[0] for line in lines] for lines in (one, other)]
+    assert without_confidence[0] == without_confidence[1]
+
+
+def test_timings_are_told_for_each_stage(song: Path, model: list[str], tmp_path: Path) -> None:
+    result = call(song, "-o", tmp_path / "song.mid", "--timings", "--quiet", *model)
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()[1:-1]}
+    assert list(rows) == ["starting", "reading", "log-mel", "acoustic", "decoding", "writing"]
+    assert all(float(seconds) >= 0 for seconds, _ in rows.values())
+    assert rows["starting"][1] == "–"
+    assert float(rows["decoding"][1]) > 0
+
+
 def test_kept_outputs_are_said_and_are_no_failure(song: Path, model: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert call(song, "-o", out, *model).exit_code == 0
