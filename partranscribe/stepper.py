@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .model import Features, LastFrame, Par, Prediction, SequenceModule, State
 
@@ -65,6 +65,67 @@ class Stepper:
         return self._model.step(inputs, last, memory)
 
 
+class PitchwiseWeights(NamedTuple):
+    """Weights of both sequence modules and the context, as the frames of `PitchwiseStepper` use them.
+
+    H are the context's hidden units, C its size, U the units of an LSTM. Pairs belong to the note and the
+    velocity network; gates stand in the order of `_update`.
+
+    Args:
+        embedding: (states, C), with the bias of the join.
+        enter, enter_bias, deepen, deepen_bias: the context's two layers: (2, H), (H,), (H, H), (H,).
+        join: (H, C).
+        features, features_bias: of the first layers' inputs: (H', 4 U) and (4 U,) for each network.
+        first: (2, C + U, 4 U).
+        second, second_bias: (2, 2 U, 4 U) and (2, 1, 4 U).
+        output, output_bias: (U, states or 1) and (states or 1,) for each network.
+    """
+
+    embedding: Tensor
+    enter: Tensor
+    enter_bias: Tensor
+    deepen: Tensor
+    deepen_bias: Tensor
+    join: Tensor
+    features: tuple[Tensor, Tensor]
+    features_bias: tuple[Tensor, Tensor]
+    first: Tensor
+    second: Tensor
+    second_bias: Tensor
+    output: tuple[Tensor, Tensor]
+    output_bias: tuple[Tensor, Tensor]
+
+
+def pitchwise_weights(model: Par) -> PitchwiseWeights:
+    """The weights of a model with pitch-wise LSTMs and the enhanced context."""
+    context = model.context
+    assert context is not None
+    enter, _, deepen, _ = context.layers
+    assert isinstance(enter, nn.Linear)
+    assert isinstance(deepen, nn.Linear)
+    note, velocity = sequences = (model.note_sequence, model.velocity_sequence)
+    size, hidden = context.size, model.config.hidden_per_pitch
+    embedded, enhanced = context.join.weight[:, :-hidden], context.join.weight[:, -hidden:]
+    first = [_weight(sequence, "weight_ih_l0") for sequence in sequences]
+    of_context = torch.stack([weight[:size] for weight in first])
+    second = (_stacked(sequences, "weight_ih_l1"), _stacked(sequences, "weight_hh_l1"))
+    return PitchwiseWeights(
+        embedding=context.embedding.weight @ embedded.t() + context.join.bias,
+        enter=enter.weight.t(),
+        enter_bias=enter.bias,
+        deepen=deepen.weight.t(),
+        deepen_bias=deepen.bias,
+        join=enhanced.t(),
+        features=(first[0][size:], first[1][size:]),
+        features_bias=(_bias(note, 0), _bias(velocity, 0)),
+        first=torch.cat((of_context, _stacked(sequences, "weight_hh_l0")), dim=1),
+        second=torch.cat(second, dim=1),
+        second_bias=torch.stack([_bias(sequence, 1) for sequence in sequences]).unsqueeze(1),
+        output=(note.output.weight.t(), velocity.output.weight.t()),
+        output_bias=(note.output.bias, velocity.output.bias),
+    )
+
+
 class PitchwiseStepper(Stepper):
     """Steps through the frames of a model with pitch-wise LSTMs and the enhanced context.
 
@@ -77,33 +138,16 @@ class PitchwiseStepper(Stepper):
 
     def __init__(self, model: Par) -> None:
         super().__init__(model)
-        context = model.context
-        assert context is not None
-        sequences = (model.note_sequence, model.velocity_sequence)
-        self._outputs = [sequence.output for sequence in sequences]
-        self._layers = context.layers
-        self._size, hidden = context.size, model.config.hidden_per_pitch
-        embedded, enhanced = context.join.weight[:, :-hidden], context.join.weight[:, -hidden:]
-        self._embedding = context.embedding.weight @ embedded.t() + context.join.bias  # (states, size)
-        self._join = enhanced.t()
-        first = [_weight(sequence, "weight_ih_l0") for sequence in sequences]
-        self._features = [weight[self._size :] for weight in first]  # (hidden, 4 units), (2 hidden, 4 units)
-        self._first_bias = [_bias(sequence, 0) for sequence in sequences]
-        # (2, context + units, 4 units) and (2, 2 units, 4 units)
-        context_weight = torch.stack([weight[: self._size] for weight in first])
-        self._first = torch.cat((context_weight, _stacked(sequences, "weight_hh_l0")), dim=1)
-        second = (_stacked(sequences, "weight_ih_l1"), _stacked(sequences, "weight_hh_l1"))
-        self._second = torch.cat(second, dim=1)
-        self._second_bias = torch.stack([_bias(sequence, 1) for sequence in sequences]).unsqueeze(1)
+        self.weights = pitchwise_weights(model)
+        self._size = self.weights.join.shape[1]
 
     def inputs(self, features: Features) -> Tensor:
         """What the first layers receive from the features: (frames, 2, batch * pitches, 4 units)."""
         note, velocity = (part.transpose(0, 1).flatten(1, 2) for part in features)
         received = (note, torch.cat((note, velocity), dim=-1))
-        gates = note.new_empty(len(note), 2, note.shape[1], self._second_bias.shape[-1])
-        for part, weight, bias, out in zip(
-            received, self._features, self._first_bias, gates.unbind(1), strict=True
-        ):
+        weights, biases = self.weights.features, self.weights.features_bias
+        gates = note.new_empty(len(note), 2, note.shape[1], len(biases[0]))
+        for part, weight, bias, out in zip(received, weights, biases, gates.unbind(1), strict=True):
             # One product a frame, so that the number of frames cannot change the bits of any.
             torch.baddbmm(bias, part, weight.expand(len(part), -1, -1), out=out)
         return gates
@@ -126,15 +170,18 @@ class PitchwiseStepper(Stepper):
 
     def step(self, inputs: Tensor, last: LastFrame, memory: Memory) -> tuple[Prediction, Memory]:
         """One frame, see `Stepper.step`."""
-        note = self._layers(torch.stack((last.duration.flatten(), last.velocity.flatten()), dim=-1))
-        joined, units = memory.joined, memory.cells.shape[-1]
-        first_end = self._size + units
+        weights, joined = self.weights, memory.joined
+        first_end = self._size + memory.cells.shape[-1]
+        note = torch.stack((last.duration.flatten(), last.velocity.flatten()), dim=-1)
+        note = torch.addmm(weights.enter_bias, note, weights.enter).relu_()
+        note = torch.addmm(weights.deepen_bias, note, weights.deepen).relu_()
+        embedded = weights.embedding[last.state.flatten()]
+        joined[..., : self._size] = torch.addmm(embedded, note, weights.join)
         hidden1, hidden2 = joined[..., self._size : first_end], joined[..., first_end:]
-        joined[..., : self._size] = torch.addmm(self._embedding[last.state.flatten()], note, self._join)
-        _update(torch.baddbmm(inputs, joined[..., :first_end], self._first), memory.cells[0], hidden1)
-        gates = torch.baddbmm(self._second_bias, joined[..., self._size :], self._second)
+        _update(torch.baddbmm(inputs, joined[..., :first_end], weights.first), memory.cells[0], hidden1)
+        gates = torch.baddbmm(weights.second_bias, joined[..., self._size :], weights.second)
         _update(gates, memory.cells[1], hidden2)
-        states, velocity = (output(part) for output, part in zip(self._outputs, hidden2, strict=True))
+        states, velocity = map(torch.addmm, weights.output_bias, hidden2, weights.output)
         prediction = Prediction(states.view(*last.state.shape, -1), velocity.view(last.state.shape))
         return prediction, memory
 
