@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import Tensor
 from .config import DecodeConfig
 from .model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
 from .notes import LOWEST_PITCH, PITCHES, Note
-from .stepper import stepper_for
+from .stepper import PitchwiseStepper, stepper_for
 
 
 class Frames(NamedTuple):
@@ -97,6 +99,9 @@ def decode_batch(
         settings: as for `decode`.
     """
     settings = settings or DecodeConfig()
+    stepper = stepper_for(model)
+    if isinstance(stepper, PitchwiseStepper) and _has_kernel(features.note.device):
+        return _decode_in_kernel(stepper, features, state, settings, model.config.max_duration_frames)
     silent = torch.zeros(NOTE_STATES, device=features.note.device)
     silent[ONSET], silent[REONSET] = settings.onset_bias, settings.reonset_bias
     sounding = silent.clone()
@@ -105,7 +110,6 @@ def decode_batch(
     last = state.last
     states, velocities, logits = [], [], []
     with _one_thread() if len(features.note) == 1 else nullcontext():
-        stepper = stepper_for(model)
         memory = stepper.remember(state.lstm)
         for inputs in stepper.inputs(features):
             prediction, memory = stepper.step(inputs, last, memory)
@@ -125,6 +129,41 @@ def decode_batch(
     found = (torch.cat(states, dim=1).to(torch.int8), torch.cat(velocities, dim=1), confidence)
     pieces = zip(*(part.cpu().numpy() for part in found), strict=True)
     return [Frames(*piece) for piece in pieces], DecoderState(stepper.state(memory), last)
+
+
+def _decode_in_kernel(
+    stepper: PitchwiseStepper,
+    features: Features,
+    state: DecoderState,
+    settings: DecodeConfig,
+    max_duration: int,
+) -> tuple[list[Frames], DecoderState]:
+    """As `decode_batch`, by `triton_decode`."""
+    from .triton_decode import decode_rows
+
+    memory = stepper.remember(state.lstm)
+    found, last = decode_rows(
+        stepper.weights, stepper.inputs(features), memory, state.last, settings, max_duration
+    )
+    batch, frames, pitches = features.note.shape[:3]
+    parts = (part.view(frames, batch, pitches).transpose(0, 1).cpu().numpy() for part in found)
+    return [Frames(*piece) for piece in zip(*parts, strict=True)], DecoderState(stepper.state(memory), last)
+
+
+@lru_cache
+def _has_kernel(device: torch.device) -> bool:
+    """Whether frames are decoded in one launch on a device; it says so once where that fails."""
+    if device.type != "cuda":
+        return False
+    try:
+        from .triton_decode import try_out
+
+        try_out(device)
+    except Exception as error:  # Triton's many: a driver, a compiler or a device that it does not know
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(f"{device}: decodes frame by frame; the kernel does not run ({reason})", stacklevel=2)
+        return False
+    return True
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from partranscribe.config import Config, FrontEndConfig, ModelConfig
 from partranscribe.frontend import LogMel
 from partranscribe.model import NOTE_STATES, LastFrame, Par
 from partranscribe.notes import PITCHES
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # must be there before anything imports Triton
 
 TINY = Config(
     FrontEndConfig(n_mels=64),

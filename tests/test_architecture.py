@@ -21,6 +21,7 @@ LAYERS = (
     {"errors", "notes", "config", "paths", "ahead", "timings"},
     {"audio", "frontend", "model", "note_io", "score"},
     {"stepper", "openvino_graph"},
+    {"triton_decode"},
     {"acoustic", "decode", "checkpoint"},
     {"transcribe"},
     {"batch", "training"},
