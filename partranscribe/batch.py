@@ -159,8 +159,9 @@ def run(
                     raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
                 if not job.outputs:
                     raise AudioError(f"{job.source}: is a note list; give the recording")
-                watcher.started(job, probe(job.source).duration)
-                outcome = _transcribe(job, ready, watcher, start, end, pedal_threshold)
+                length = probe(job.source).duration
+                watcher.started(job, length)
+                outcome = _transcribe(job, ready, watcher, length, start, end, pedal_threshold)
         except PartranscribeError as error:
             outcome = Outcome(job, error=error)
         watcher.finished(outcome)
@@ -172,6 +173,7 @@ def _transcribe(
     job: Job,
     transcriber: Transcriber,
     watcher: Watcher,
+    length: float | None,
     start: float,
     end: float | None,
     pedal_threshold: int,
@@ -180,7 +182,7 @@ def _transcribe(
     with ExitStack() as stack:
         temporary = {name: stack.enter_context(whole_file(path)) for name, path in job.outputs.items()}
         result = transcriber.transcribe(job.source, start=start, end=end, progress=watcher.advanced)
-        about = {**transcriber.about(), **_about(job.source, result, start, end)}
+        about = {**transcriber.about(), **_about(job.source, result, length, start, end)}
         with transcriber.timings.stage("writing"):
             for name, path in temporary.items():
                 path.write_bytes(WRITERS[name](result.notes, about))
@@ -214,10 +216,12 @@ def _score(
     return score(notes, wanted)
 
 
-def _about(source: Path, result: Transcription, start: float, end: float | None) -> dict[str, Any]:
+def _about(
+    source: Path, result: Transcription, length: float | None, start: float, end: float | None
+) -> dict[str, Any]:
     """What JSON tells of a recording: its length in seconds, and the part of it that was transcribed."""
     whole = not start and end is None
-    duration = result.duration if whole else probe(source).duration
+    duration = result.duration if whole else length  # a header may be wrong
     return {
         "source": source.name,
         "duration_s": None if duration is None else round(duration, 4),

@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from .batch import Job, Outcome, Watcher
 from .score import Measure, Score, average
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from typing_extensions import Self
 
     from .checkpoint import CheckpointInfo
 
@@ -145,12 +152,10 @@ def tally(outcomes: Sequence[Outcome]) -> str:
 class QuietWatcher(Watcher):
     """Says nothing but errors, on standard error."""
 
-    def __enter__(self) -> QuietWatcher:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def finished(self, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -170,32 +175,39 @@ class LineWatcher(QuietWatcher):
         super().finished(outcome)
 
 
-class BarWatcher(LineWatcher):
-    """A progress bar with the time left, below the lines of the recordings that are done.
+class _Bar:
+    """A progress bar with the time left, on standard error while its context lasts.
+
+    Args:
+        description: beside the bar.
+        more: columns after the usual ones.
+        fields: what these columns show first.
+    """
+
+    def __init__(self, description: str = "", *more: ProgressColumn, **fields: Any) -> None:
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), *more)
+        self._progress = Progress(*columns, console=console(stderr=True), transient=True)
+        self._task = self._progress.add_task(description, total=None, **fields)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+
+class BarWatcher(_Bar, LineWatcher):
+    """A progress bar below the lines of the recordings that are done.
 
     Args:
         total: how many recordings there are.
     """
 
     def __init__(self, total: int) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(*columns, console=console(stderr=True), transient=True)
-        self._task = self._progress.add_task("", total=None)
+        super().__init__()
         self._total, self._done = total, 0
-
-    def __enter__(self) -> BarWatcher:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def started(self, job: Job, duration: float | None) -> None:
         place = f"{self._done + 1} of {self._total}  " if self._total > 1 else ""
@@ -225,35 +237,23 @@ def watcher(*, quiet: bool, total: int) -> QuietWatcher:
 class TrainingLines:
     """Tells how training goes in a line an entry: for pipes and log files."""
 
-    def __enter__(self) -> TrainingLines:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def report(self, entry: Mapping[str, Any]) -> None:
         """Show what `training.logs.Reporter` is given."""
         click.echo(_entry_line(entry))
 
 
-class TrainingBar(TrainingLines):
+class TrainingBar(_Bar, TrainingLines):
     """A bar with the losses for the phase that is trained, above it a line for each validation."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        losses = TextColumn("{task.fields[losses]}", style="dim")
-        self._progress = Progress(*columns, losses, console=console(stderr=True), transient=True)
-        self._task = self._progress.add_task("reading the data", total=None, losses="")
-
-    def __enter__(self) -> TrainingBar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+        super().__init__(
+            "reading the data", TextColumn("{task.fields[losses]}", markup=False, style="dim"), losses=""
+        )
 
     def report(self, entry: Mapping[str, Any]) -> None:
         if "share_done" in entry:

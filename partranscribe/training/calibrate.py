@@ -119,6 +119,7 @@ def validate_quickly(model: Par, held_out: HeldOut) -> Score:
 
 
 def _worth(score: Score) -> float:
+    """What is raised."""
     return score.note.f1 + score.note_offset.f1
 
 
@@ -131,22 +132,21 @@ def calibrate(model: Par, held_out: HeldOut) -> Calibration:
         model: in evaluation mode.
         held_out: from `hold_out`.
     """
-
-    def worth(decoded: Sequence[Frames], settings: DecodeConfig) -> float:
-        return _worth(held_out.scores(decoded, settings))
-
     best = DecodeConfig()
     frames = _decoded(model, held_out, best)
-    highest = worth(frames, best)
+    highest = _worth(held_out.scores(frames, best))
     for changes in (*_RESTRIKES, *_OFFSET_BIASES, *_ONSET_BIASES, *_OFFSET_BIASES):
         changed = replace(best, **changes)
         if changed == best:
             continue
         decoded = _decoded(model, held_out, changed)
-        if (reached := worth(decoded, changed)) > highest:
+        if (reached := _worth(held_out.scores(decoded, changed))) > highest:
             best, highest, frames = changed, reached, decoded
     error = held_out.scores(frames, best).median_onset_error or 0.0
     best = replace(best, onset_shift=round(-error, 4))
     shifted = [replace(best, offset_shift=round(float(shift), 4)) for shift in _SHIFTS]
-    best = max(shifted, key=lambda settings: (worth(frames, settings), -abs(settings.offset_shift)))
+    best = max(
+        shifted,
+        key=lambda settings: (_worth(held_out.scores(frames, settings)), -abs(settings.offset_shift)),
+    )
     return Calibration(best, held_out.scores(frames, best))

@@ -20,6 +20,7 @@ from ..config import FrontEndConfig
 from ..errors import PartranscribeError
 from ..note_io import SUFFIXES, read_notes
 from ..notes import Note
+from ..paths import is_file
 from .augment import Augmenter, ContextNoise
 from .labels import (
     OFFSET_COLUMN,
@@ -140,7 +141,7 @@ def labelled(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Every recording of a folder and below that has a note list beside it, and that list."""
     for source in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
         beside = (source.with_suffix(ending) for ending in SUFFIXES)
-        labels = next((path for path in beside if path.is_file()), None)
+        labels = next((path for path in beside if is_file(path)), None)
         if labels is not None:
             yield source, labels
 
@@ -165,7 +166,7 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
         split = splits.get(source, "train")
         if split == "test":
             continue
-        stored = cache / f"{source.stem}-{_fingerprint(source, sample_rate)}.npy"
+        stored = cache / f"{source.stem}-{fingerprint([source], sample_rate)}.npy"
         if not stored.exists():
             stored.parent.mkdir(parents=True, exist_ok=True)
             audio = np.concatenate(list(read_blocks(source, sample_rate)))
@@ -191,11 +192,10 @@ def _maestro_splits(folder: Path) -> dict[Path, str]:
     return splits
 
 
-def _fingerprint(source: Path, sample_rate: int) -> str:
-    """Changes with the place and the content of a file, as far as its size and date tell."""
-    status = source.stat()
-    told = (str(source.resolve()), status.st_size, status.st_mtime_ns, sample_rate)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+def fingerprint(sources: Sequence[Path], *settings: object) -> str:
+    """Changes with settings, and with the place and content of files, as far as their size and date tell."""
+    states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
+    return hashlib.sha256(repr((states, settings)).encode()).hexdigest()[:12]
 
 
 class Crops(Dataset[Crop]):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .data import Passage
+from .data import Passage, fingerprint
 from .synthesis import (
     Instrument,
     Performance,
@@ -87,8 +86,7 @@ def load_performances(folder: Path, cache: Path) -> list[Performance]:
         cache: where they are kept between runs in one file, as reading them takes long.
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
-    told = repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths])
-    stored = cache / f"performances-{hashlib.sha256(told.encode()).hexdigest()[:12]}.npz"
+    stored = cache / f"performances-{fingerprint(paths)}.npz"
     if not stored.exists():
         performances = [load_performance(path) for path in paths]
         arrays = {f"keys{i}": performance.keys for i, performance in enumerate(performances)}
