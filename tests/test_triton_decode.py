@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip("triton", reason="Triton is not installed here")
+pytest.importorskip("triton", minversion="3.4", reason="no Triton of 3.4 or later here")
 
 from conftest import TINY, swelling_noise
 from partranscribe import decode as decoding
