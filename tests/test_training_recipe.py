@@ -107,7 +107,7 @@ def test_one_piece_is_learnt_by_heart(tmp_path: Path) -> None:
     result = call("evaluate", found, song.with_suffix(".tsv"), "--json")
     score = json.loads(result.stdout)["mean"]
     assert score["note_f1"] > 0.95
-    assert score["note_offset_f1"] > 0.7
+    assert score["note_offset_f1"] > 0.4  # a small network, and few updates
     assert score["note_offset_velocity_f1"] > 0.8 * score["note_offset_f1"]
 
 
