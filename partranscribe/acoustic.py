@@ -6,6 +6,7 @@ import importlib.util
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -99,11 +100,12 @@ class TorchAcoustic:
 
     def features(self, windows: Iterable[Window], timings: Timings) -> Generator[Features]:
         """See `Acoustic.features`."""
-        for mel, inside in ahead(windows, _WAITING):
-            with timings.stage("acoustic"), torch.inference_mode():
-                whole = self._model.features(mel.unsqueeze(0))
-                wanted = Features(whole.note[:, inside], whole.velocity[:, inside])
-            yield wanted
+        with closing(ahead(windows, _WAITING)) as ready:
+            for mel, inside in ready:
+                with timings.stage("acoustic"), torch.inference_mode():
+                    whole = self._model.features(mel.unsqueeze(0))
+                    wanted = Features(whole.note[:, inside], whole.velocity[:, inside])
+                yield wanted
 
 
 class OpenVinoAcoustic:
@@ -137,8 +139,9 @@ class OpenVinoAcoustic:
                 return self._compute(window)
 
         begun = (self._pool.submit(compute, window) for window in windows)
-        for future in ahead(begun, self._threads + _WAITING):
-            yield future.result()
+        with closing(ahead(begun, self._threads + _WAITING)) as futures:
+            for future in futures:
+                yield future.result()
 
     def _compute(self, window: Window) -> Features:
         if not hasattr(self._own, "requests"):  # a thread's own, as one request serves one thread at a time
