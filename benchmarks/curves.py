@@ -49,16 +49,18 @@ def main() -> None:
         ("note", "note_f1", "F1 on what is held out, %"),
     )
     for axis, (phase, name, title) in zip(axes, panels, strict=True):
-        heard = 0.0
+        heard, labelled = 0.0, False
         for run in arguments.runs:
             entries = read_log(run / phase)
             points = [(heard + entry["hours"], entry) for entry in entries if name in entry]
             if points:
                 x = [hours for hours, _ in points]
                 if name == "note_f1":
-                    for measure, label in (("note_f1", "note"), ("note_offset_f1", "+ offset")):
+                    measures = (("note_f1", "note", "C0"), ("note_offset_f1", "+ offset", "C1"))
+                    for measure, label, colour in measures:
                         y = [100 * entry[measure] for _, entry in points]
-                        axis.plot(x, y, "o-", label=label)
+                        axis.plot(x, y, "o-", color=colour, label=None if labelled else label)
+                    labelled = True
                 else:
                     axis.plot(x, smoothed([entry[name] for _, entry in points]), label=run.name)
             heard += entries[-1]["hours"] if entries else 0.0
