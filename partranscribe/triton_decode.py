@@ -78,6 +78,25 @@ def _second_gate(bias, gate, below, hidden, second, units, UNITS: tl.constexpr):
 
 
 @triton.jit
+def _both_layers(
+    received, first, second, second_bias, c0, c1, c2, c3, hidden1, cell1, hidden2, cell2,
+    inside, row, units, UNITS: tl.constexpr,
+):  # fmt: skip
+    """The next hidden and cell states of an LSTM."""
+    i = _first_gate(received, 0, hidden1, first, c0, c1, c2, c3, inside, row, units, UNITS)
+    f = _first_gate(received, 1, hidden1, first, c0, c1, c2, c3, inside, row, units, UNITS)
+    o = _first_gate(received, 2, hidden1, first, c0, c1, c2, c3, inside, row, units, UNITS)
+    g = _first_gate(received, 3, hidden1, first, c0, c1, c2, c3, inside, row, units, UNITS)
+    hidden1, cell1 = _lstm(i, f, o, g, cell1)
+    i = _second_gate(second_bias, 0, hidden1, hidden2, second, units, UNITS)
+    f = _second_gate(second_bias, 1, hidden1, hidden2, second, units, UNITS)
+    o = _second_gate(second_bias, 2, hidden1, hidden2, second, units, UNITS)
+    g = _second_gate(second_bias, 3, hidden1, hidden2, second, units, UNITS)
+    hidden2, cell2 = _lstm(i, f, o, g, cell2)
+    return hidden1, cell1, hidden2, cell2
+
+
+@triton.jit
 def _context(note, join, embedding, state, column, hidden, HIDDEN: tl.constexpr):
     """One of the four values of the recursive context."""
     k = tl.arange(0, HIDDEN)
@@ -140,27 +159,15 @@ def _decode(
         c1 = _context(note, join, embedding, state, 1, hidden_units, HIDDEN)
         c2 = _context(note, join, embedding, state, 2, hidden_units, HIDDEN)
         c3 = _context(note, join, embedding, state, 3, hidden_units, HIDDEN)
-        i = _first_gate(received, 0, note1, first, c0, c1, c2, c3, inside, row, units, UNITS)
-        f = _first_gate(received, 1, note1, first, c0, c1, c2, c3, inside, row, units, UNITS)
-        o = _first_gate(received, 2, note1, first, c0, c1, c2, c3, inside, row, units, UNITS)
-        g = _first_gate(received, 3, note1, first, c0, c1, c2, c3, inside, row, units, UNITS)
-        note1, note_cell1 = _lstm(i, f, o, g, note_cell1)
-        i = _second_gate(second_bias, 0, note1, note2, second, units, UNITS)
-        f = _second_gate(second_bias, 1, note1, note2, second, units, UNITS)
-        o = _second_gate(second_bias, 2, note1, note2, second, units, UNITS)
-        g = _second_gate(second_bias, 3, note1, note2, second, units, UNITS)
-        note2, note_cell2 = _lstm(i, f, o, g, note_cell2)
+        note1, note_cell1, note2, note_cell2 = _both_layers(
+            received, first, second, second_bias, c0, c1, c2, c3,
+            note1, note_cell1, note2, note_cell2, inside, row, units, UNITS,
+        )  # fmt: skip
         received += rows * 4 * units
-        i = _first_gate(received, 0, velocity1, first_of_velocity, c0, c1, c2, c3, inside, row, units, UNITS)
-        f = _first_gate(received, 1, velocity1, first_of_velocity, c0, c1, c2, c3, inside, row, units, UNITS)
-        o = _first_gate(received, 2, velocity1, first_of_velocity, c0, c1, c2, c3, inside, row, units, UNITS)
-        g = _first_gate(received, 3, velocity1, first_of_velocity, c0, c1, c2, c3, inside, row, units, UNITS)
-        velocity1, velocity_cell1 = _lstm(i, f, o, g, velocity_cell1)
-        i = _second_gate(bias_of_velocity, 0, velocity1, velocity2, second_of_velocity, units, UNITS)
-        f = _second_gate(bias_of_velocity, 1, velocity1, velocity2, second_of_velocity, units, UNITS)
-        o = _second_gate(bias_of_velocity, 2, velocity1, velocity2, second_of_velocity, units, UNITS)
-        g = _second_gate(bias_of_velocity, 3, velocity1, velocity2, second_of_velocity, units, UNITS)
-        velocity2, velocity_cell2 = _lstm(i, f, o, g, velocity_cell2)
+        velocity1, velocity_cell1, velocity2, velocity_cell2 = _both_layers(
+            received, first_of_velocity, second_of_velocity, bias_of_velocity, c0, c1, c2, c3,
+            velocity1, velocity_cell1, velocity2, velocity_cell2, inside, row, units, UNITS,
+        )  # fmt: skip
         off = _output(note2, note_output, note_bias, 0, 5, units, UNITS)
         offset = _output(note2, note_output, note_bias, 1, 5, units, UNITS)
         onset = _output(note2, note_output, note_bias, 2, 5, units, UNITS)
