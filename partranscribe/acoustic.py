@@ -73,8 +73,10 @@ def acoustic(model: Par, device: torch.device, engine: str = "auto") -> Acoustic
         engine: one of `ENGINES`; "auto" takes OpenVINO on a CPU for which it is installed.
 
     Raises:
-        DeviceError: the engine is not there, or not for this device.
+        DeviceError: the engine is unknown, is not there, or is not for this device.
     """
+    if engine not in ENGINES:
+        raise DeviceError(f"{engine}: no such engine; use {', '.join(ENGINES)}")
     if engine == "auto":
         engine = "openvino" if device.type == "cpu" and importlib.util.find_spec("openvino") else "torch"
     if engine == "torch":

@@ -175,6 +175,8 @@ def test_the_engine_is_the_fastest_for_the_device(monkeypatch: pytest.MonkeyPatc
     assert acoustic(model, torch.device("cuda")).name == "torch"
     with pytest.raises(DeviceError, match="openvino: is for the CPU, and the device is cuda"):
         acoustic(model, torch.device("cuda"), "openvino")
+    with pytest.raises(DeviceError, match="abacus: no such engine; use auto, openvino, torch"):
+        acoustic(model, CPU, "abacus")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert acoustic(model, CPU).name == "torch"
     with pytest.raises(DeviceError, match="openvino: is not installed for this Python"):
