@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from conftest import TINY
 from partranscribe.config import Config, ModelConfig
-from partranscribe.model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Par
+from partranscribe.model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, LastFrame, Par
 from partranscribe.notes import PITCHES, Note
 from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import Recording, Recordings, note_array
 from partranscribe.training.loop import TrainConfig, Trainer
 from partranscribe.training.loss import focal_loss, state_weights, velocity_loss
+from partranscribe.training.rollout import own_context
 from synth import melody
 
 QUICK = TrainConfig(updates=8, batch=2, crop_frames=24, learning_rate=5e-3, warmup=4, workers=0)
@@ -196,19 +197,70 @@ def test_a_trained_velocity_network_is_kept(tmp_path: Path, recordings: list[Rec
     assert differing(trainer.model.state_dict(), trained.state_dict()) == []
 
 
-@pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize(("phase", "stops"), [("note", (1, 2, 7)), ("velocity", (4,))])
-def test_stopped_and_resumed_is_never_stopped(
-    tmp_path: Path, recordings: list[Recording], phase: str, stops: tuple[int, ...]
+@pytest.mark.parametrize("phase", ["note", "velocity"])
+def test_frozen_blocks_stay_as_they_are(tmp_path: Path, recordings: list[Recording], phase: str) -> None:
+    torch.manual_seed(5)
+    begun = Par(TINY.model)
+    trainer = trainer_in(tmp_path, recordings, phase=phase, updates=2, frozen_blocks=2)
+    trainer.start_from(begun)
+    trainer.run()
+    for model in (trainer.model, trainer.averaged()):
+        changed = differing(model.state_dict(), begun.state_dict())
+        blocks = {name.split(".")[2] for name in changed if name.startswith(f"{phase}_acoustic.blocks.")}
+        assert blocks == {"2"}
+        assert f"{phase}_acoustic.head.split.weight" in changed
+        assert f"{phase}_acoustic.blocks.2.norm.running_mean" in changed
+
+
+@pytest.mark.parametrize("count", [-1, 4])
+def test_no_more_blocks_are_frozen_than_there_are(count: int) -> None:
+    with pytest.raises(ValueError, match=rf"frozen_blocks {count} is not within 0\.\.3"):
+        TrainConfig(frozen_blocks=count)
+
+
+@pytest.mark.parametrize(("share", "times"), [(0.0, 0), (1.0, 3)])
+def test_it_learns_from_what_it_decodes_itself(
+    tmp_path: Path, recordings: list[Recording], monkeypatch: pytest.MonkeyPatch, share: float, times: int
 ) -> None:
-    straight = trainer_in(tmp_path / "straight", recordings, phase=phase)
+    given: list[LastFrame] = []
+
+    def watched(*arguments: Any) -> LastFrame:
+        given.append(own_context(*arguments))
+        return given[-1]
+
+    monkeypatch.setattr("partranscribe.training.loop.own_context", watched)
+    trainer = trainer_in(tmp_path, recordings, own_context=share, updates=3)
+    seen: list[LastFrame] = []
+    assert trainer.model.context is not None
+    trainer.model.context.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    trainer.run()
+    assert len(given) == times
+    full = [last for last in seen if last.state.shape[1] == QUICK.crop_frames]
+    assert len(full) == 3
+    for own, last in zip(given, full, strict=False):
+        assert own is last
+
+
+def test_a_share_of_the_updates_is_within_0_and_1() -> None:
+    with pytest.raises(ValueError, match="own_context"):
+        TrainConfig(own_context=1.5)
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("phase", "stops", "own"), [("note", (1, 2, 7), 0.0), ("note", (3,), 0.5), ("velocity", (4,), 0.0)]
+)
+def test_stopped_and_resumed_is_never_stopped(
+    tmp_path: Path, recordings: list[Recording], phase: str, stops: tuple[int, ...], own: float
+) -> None:
+    straight = trainer_in(tmp_path / "straight", recordings, phase=phase, own_context=own)
     straight.run()
     for update in stops:
-        broken = trainer_in(tmp_path / "broken", recordings, phase=phase, save_minutes=0)
+        broken = trainer_in(tmp_path / "broken", recordings, phase=phase, own_context=own, save_minutes=0)
         assert broken.resume() is (update != stops[0])
         with pytest.raises(Stopped):
             broken.run(stop_at(update + 1))
-    last = trainer_in(tmp_path / "broken", recordings, phase=phase, save_minutes=0)
+    last = trainer_in(tmp_path / "broken", recordings, phase=phase, own_context=own, save_minutes=0)
     assert last.resume()
     assert last.progress.update == stops[-1]
     last.run()

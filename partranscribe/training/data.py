@@ -120,10 +120,12 @@ class Crop(NamedTuple):
     """One training example, or with a leading axis a batch of them.
 
     `audio` is (samples,) with the half window of the front end on both sides; the rest is
-    (frames, pitches): true states, velocities where notes begin, and the corrupted context.
+    (frames, pitches): the true states, those that are the best answer to the corrupted context, velocities
+    where notes begin, and that context.
     """
 
     audio: Tensor
+    truth: Tensor
     state: Tensor
     velocity: Tensor
     context_state: Tensor
@@ -252,14 +254,15 @@ class Crops(Dataset[Crop]):
         fps, before = self._front_end.frames_per_second, self._max_duration + 3
         window = (-before, self._frames + before, fps)  # of frames: notes before the crop are its context
         # A note that began before all frames must not lose its onset there; its duration is cut anyway.
-        labels = frame_labels(_not_before((1 - before) / fps, notes), *window)
+        truth = labels = frame_labels(_not_before((1 - before) / fps, notes), *window)
         if self._noise.blanks(rng):
             context = silence_before(labels)
         else:
             wrong = _not_before((1 - before) / fps, self._noise.notes(notes, self._frames / fps, fps, rng))
             context = context_labels(self._noise.cells(frame_labels(wrong, *window), rng), self._max_duration)
-            labels = forgiving_labels(labels, context, self._max_duration)
-        return Crop(*(torch.from_numpy(part) for part in (audio, *(p[before:] for p in (*labels, *context)))))
+            labels = forgiving_labels(truth, context, self._max_duration)
+        framed = (part[before:] for part in (truth.state, *labels, *context))
+        return Crop(*(torch.from_numpy(part) for part in (audio, *framed)))
 
 
 def _not_before(first: float, notes: NoteArray) -> NoteArray:

@@ -10,17 +10,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from ..config import Config
 from ..frontend import LogMel
-from ..model import NOTE_STATES, LastFrame, Par
+from ..model import ACOUSTIC_BLOCKS, NOTE_STATES, AcousticModule, LastFrame, Par
 from .augment import Augmenter, ContextNoise
 from .data import Crop, Crops, Source
+from .labels import ContextLabels, FrameLabels, forgiving_labels
 from .loss import focal_loss, state_weights, velocity_loss
+from .rollout import own_context
 
 Phase = Literal["note", "velocity"]
 
@@ -42,8 +45,13 @@ class TrainConfig:
             linearly to zero.
         onset_weight, note_weight: of onset and re-onset, and of sustain and offset, in the focal loss.
         acoustic_weight: of the same loss on a linear head without context, beside the recurrent one.
+        own_context: share of the updates whose context is what the note network itself decodes there, in
+            place of the corrupted one; of use once it decodes well.
         average: how much of the averaged weights is kept at each update; the average is what is used.
         dropout: share of the activations dropped (0.25 in the paper; less for short runs).
+        frozen_blocks: first blocks of the acoustic module that stay as they are. The first one sees all bins
+            and takes more than half of the time: a run that begins with trained weights hears twice as much
+            without it.
         seed: of the weights, the crops and their augmentation.
     """
 
@@ -60,8 +68,10 @@ class TrainConfig:
     onset_weight: float = 4.0
     note_weight: float = 1.5
     acoustic_weight: float = 0.5
+    own_context: float = 0.0
     average: float = 0.999
     dropout: float = 0.25
+    frozen_blocks: int = 0
     workers: int = 1
     seed: int = 0
     save_minutes: float = 5.0
@@ -72,6 +82,10 @@ class TrainConfig:
             raise ValueError("batch, crop_frames and warmup are not all at least one")
         if not 0 <= self.hold < 1:
             raise ValueError(f"hold {self.hold} is not a share below 1")
+        if not 0 <= self.own_context <= 1:
+            raise ValueError(f"own_context {self.own_context} is not a share")
+        if not 0 <= self.frozen_blocks <= ACOUSTIC_BLOCKS:
+            raise ValueError(f"frozen_blocks {self.frozen_blocks} is not within 0..{ACOUSTIC_BLOCKS}")
 
 
 @dataclass
@@ -132,6 +146,7 @@ class Trainer:
         self._trained = self._modules_of(self.model)
         self.model.requires_grad_(False)
         self._trained.requires_grad_(True)
+        self._frozen(self.model).requires_grad_(False)
         self._start_average()
 
     def _modules_of(self, model: Par) -> nn.ModuleList:
@@ -140,6 +155,13 @@ class Trainer:
             return nn.ModuleList([model.velocity_acoustic, model.velocity_sequence])
         context = [] if model.context is None else [model.context]
         return nn.ModuleList([model.note_acoustic, model.note_sequence, *context])
+
+    def _acoustic_of(self, model: Par) -> AcousticModule:
+        return model.note_acoustic if self.settings.phase == "note" else model.velocity_acoustic
+
+    def _frozen(self, model: Par) -> nn.ModuleList:
+        """The blocks that this phase leaves as they are."""
+        return self._acoustic_of(model).blocks[: self.settings.frozen_blocks]
 
     def _start_average(self) -> None:
         self._average = AveragedModel(self._trained, avg_fn=self._averaged_weight)
@@ -221,11 +243,16 @@ class Trainer:
         """The model with the averaged weights, its batch norms measured anew: a copy in evaluation mode."""
         model = copy.deepcopy(self.model)
         self._modules_of(model).load_state_dict(self._average.module.state_dict())
-        phase = self.settings.phase
-        acoustic = model.note_acoustic if phase == "note" else model.velocity_acoustic
+        acoustic = self._acoustic_of(model).train()
+        self._frozen(model).eval()
+        for module in acoustic.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.training:
+                module.reset_running_stats()
+                module.momentum = None  # their plain mean
         crops = itertools.islice(self._crops(first=0), _STATISTICS_UPDATES)
-        with torch.random.fork_rng(), torch.autocast(self.device.type, dtype=torch.bfloat16):
-            update_bn((self._mel(crop) for crop in crops), acoustic)
+        with torch.no_grad(), torch.random.fork_rng():
+            for crop in crops:
+                self._acoustic(acoustic, self._mel(crop))
         return model.eval()
 
     def _learning_rate(self) -> float:
@@ -249,6 +276,7 @@ class Trainer:
         self.model.train()
         if self.settings.phase == "velocity":
             self.model.note_acoustic.eval()
+        self._frozen(self.model).eval()
         started, before = time.monotonic(), self.progress.seconds
         saved, logged, validated = started, started, started
         sums: dict[str, float] = {}
@@ -321,9 +349,8 @@ class Trainer:
 
     def _update(self, crop: Crop) -> dict[str, float]:
         mel = self._mel(crop)
-        last = LastFrame(crop.context_state.long(), crop.context_duration, crop.context_velocity)
         compute = self._note_losses if self.settings.phase == "note" else self._velocity_losses
-        losses = compute(crop, mel, last)
+        losses = compute(crop, mel, _context(crop))
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
@@ -339,17 +366,36 @@ class Trainer:
         return features.float()
 
     def _note_losses(self, crop: Crop, mel: Tensor, last: LastFrame) -> dict[str, Tensor]:
-        model, target = self.model, crop.state.long()
+        model, target = self.model, crop.state
         features = self._acoustic(model.note_acoustic, mel)
+        if torch.rand(()) < self.settings.own_context:
+            last, target = self._on_its_own(crop, features)
+        target = target.long()
         context = [] if model.context is None else [model.context(last)]
         logits, _ = model.note_sequence(torch.cat([*context, features], dim=-1))
         state = focal_loss(logits, target, self.weights)
-        acoustic = focal_loss(self.acoustic_head(features), target, self.weights)
+        acoustic = focal_loss(self.acoustic_head(features), crop.truth.long(), self.weights)
         return {
             "loss": state + self.settings.acoustic_weight * acoustic,
             "state": state,
             "acoustic": acoustic,
         }
+
+    def _on_its_own(self, crop: Crop, features: Tensor) -> tuple[LastFrame, Tensor]:
+        """The context that the network decodes by itself, and what is best to answer to it."""
+        velocity = torch.where(crop.velocity > 0, crop.velocity, torch.rand_like(crop.velocity))
+        last = own_context(
+            self.model, features, LastFrame(*(part[:, :1] for part in _context(crop))), velocity
+        )
+        target = [
+            forgiving_labels(
+                FrameLabels(truth, told), ContextLabels(*context), self.model.config.max_duration_frames
+            ).state
+            for truth, told, *context in zip(
+                *(part.cpu().numpy() for part in (crop.truth, crop.velocity, *last)), strict=True
+            )
+        ]
+        return last, torch.from_numpy(np.stack(target)).to(crop.state)
 
     def _velocity_losses(self, crop: Crop, mel: Tensor, last: LastFrame) -> dict[str, Tensor]:
         model = self.model
@@ -362,6 +408,10 @@ class Trainer:
         loss = velocity_loss(velocity, crop.velocity)
         error = velocity_loss(velocity.detach(), crop.velocity, level=1.0)
         return {"loss": loss, "velocity_error": error.sqrt()}
+
+
+def _context(crop: Crop) -> LastFrame:
+    return LastFrame(crop.context_state.long(), crop.context_duration, crop.context_velocity)
 
 
 class _Counting(torch.utils.data.Sampler[int]):
