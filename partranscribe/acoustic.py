@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Generator, Iterable, Iterator
+import warnings
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple, Protocol
@@ -19,6 +20,7 @@ from .model import Features, Par
 from .timings import Timings
 
 ENGINES = ("auto", "openvino", "torch")
+PRECISIONS = ("float32", "bfloat16")
 
 _WAITING = 4  # windows that are ready before they are asked for
 _MOST_THREADS = 4  # more would wait for the decoding, which is one thread's work
@@ -31,7 +33,7 @@ class Window(NamedTuple):
     inside: slice
 
 
-def windows(mels: Iterable[Tensor], margin: int) -> Iterator[Window]:
+def windows(mels: Iterable[Tensor], margin: int) -> Generator[Window]:
     """Cut a recording's log-mel frames to windows with the margin of the convolutions on either side.
 
     What is wanted of each window lies without gap or overlap, so that features have no seam. Where they
@@ -63,29 +65,45 @@ class Acoustic(Protocol):
     def features(self, windows: Iterable[Window], timings: Timings) -> Generator[Features]:
         """The features of what is wanted of each window, in order: (1, frames, pitches, hidden) each."""
 
+    def together(self, windows: Sequence[Window]) -> list[Features]:
+        """The same of windows that are there already, computed side by side."""
 
-def acoustic(model: Par, device: torch.device, engine: str = "auto") -> Acoustic:
+
+def acoustic(model: Par, device: torch.device, engine: str = "auto", precision: str = "float32") -> Acoustic:
     """The engine for a model on a device.
 
     Args:
         model: in evaluation mode, on the device.
         device: where features are wanted.
-        engine: one of `ENGINES`; "auto" takes OpenVINO on a CPU for which it is installed.
+        engine: one of `ENGINES`; "auto" takes OpenVINO on a CPU on which it runs.
+        precision: one of `PRECISIONS`. The shorter one is faster where the processor knows it, and moves
+            a note here and there.
 
     Raises:
-        DeviceError: the engine is unknown, is not there, or is not for this device.
+        DeviceError: engine or precision is unknown, or the engine is not there or not for this device.
     """
     if engine not in ENGINES:
         raise DeviceError(f"{engine}: no such engine; use {', '.join(ENGINES)}")
-    if engine == "auto":
-        engine = "openvino" if device.type == "cpu" and importlib.util.find_spec("openvino") else "torch"
-    if engine == "torch":
-        return TorchAcoustic(model)
-    if device.type != "cpu":
-        raise DeviceError(f"{engine}: is for the CPU, and the device is {device}; use --engine torch")
-    if not importlib.util.find_spec("openvino"):
-        raise DeviceError("openvino: is not installed for this Python; use --engine torch")
-    return OpenVinoAcoustic(model, min(torch.get_num_threads(), _MOST_THREADS))
+    if precision not in PRECISIONS:
+        raise DeviceError(f"{precision}: no such precision; use {', '.join(PRECISIONS)}")
+    short, there = precision == "bfloat16", importlib.util.find_spec("openvino") is not None
+    threads = min(torch.get_num_threads(), _MOST_THREADS)
+    if engine == "openvino":
+        if device.type != "cpu":
+            raise DeviceError(f"{engine}: is for the CPU, and the device is {device}; use --engine torch")
+        if not there:
+            raise DeviceError("openvino: is not installed for this Python; use --engine torch")
+        return OpenVinoAcoustic(model, threads, short=short)
+    if engine == "auto" and device.type == "cpu" and there:
+        try:
+            return OpenVinoAcoustic(model, threads, short=short)
+        except (ImportError, OSError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            warnings.warn(
+                f"openvino: does not run here ({reason}); PyTorch takes its place, at half the speed",
+                stacklevel=2,
+            )
+    return TorchAcoustic(model, short=short)
 
 
 class TorchAcoustic:
@@ -93,21 +111,36 @@ class TorchAcoustic:
 
     Args:
         model: in evaluation mode.
+        short: compute in bfloat16.
     """
 
     name = "torch"
 
-    def __init__(self, model: Par) -> None:
-        self._model = model
+    def __init__(self, model: Par, *, short: bool = False) -> None:
+        self._model, self._short = model, short
 
     def features(self, windows: Iterable[Window], timings: Timings) -> Generator[Features]:
         """See `Acoustic.features`."""
         with closing(ahead(windows, _WAITING)) as ready:
-            for mel, inside in ready:
-                with timings.stage("acoustic"), torch.inference_mode():
-                    whole = self._model.features(mel.unsqueeze(0))
-                    wanted = Features(whole.note[:, inside], whole.velocity[:, inside])
+            for window in ready:
+                with timings.stage("acoustic"):
+                    (wanted,) = self.together([window])
                 yield wanted
+
+    @torch.inference_mode()
+    def together(self, windows: Sequence[Window]) -> list[Features]:
+        """See `Acoustic.together`; windows of one length are one batch."""
+        lengths = {len(window.mel) for window in windows}
+        found: dict[int, Features] = {}
+        for length in lengths:
+            rows = [row for row, window in enumerate(windows) if len(window.mel) == length]
+            mel = torch.stack([windows[row].mel for row in rows])
+            with torch.autocast(mel.device.type, torch.bfloat16, enabled=self._short):
+                whole = self._model.features(mel)
+            for index, row in enumerate(rows):
+                inside = windows[row].inside
+                found[row] = Features(*(part[index : index + 1, inside].float() for part in whole))
+        return [found[row] for row in range(len(windows))]
 
 
 class OpenVinoAcoustic:
@@ -116,15 +149,16 @@ class OpenVinoAcoustic:
     Args:
         model: in evaluation mode, on the CPU.
         threads: how many windows are computed at once.
+        short: compute in bfloat16, where the processor knows it.
     """
 
     name = "openvino"
 
-    def __init__(self, model: Par, threads: int) -> None:
+    def __init__(self, model: Par, threads: int, *, short: bool = False) -> None:
         from .openvino_graph import compile_acoustic
 
         self._compiled = [
-            compile_acoustic(module, model.config.n_mels, threads)
+            compile_acoustic(module, model.config.n_mels, threads, short=short)
             for module in (model.note_acoustic, model.velocity_acoustic)
         ]
         # Two threads whose calls are the first ones can wait for each other for ever.
@@ -144,6 +178,10 @@ class OpenVinoAcoustic:
         with closing(ahead(begun, self._threads + _WAITING)) as futures:
             for future in futures:
                 yield future.result()
+
+    def together(self, windows: Sequence[Window]) -> list[Features]:
+        """See `Acoustic.together`."""
+        return list(self._pool.map(self._compute, windows))
 
     def _compute(self, window: Window) -> Features:
         if not hasattr(self._own, "requests"):  # a thread's own, as one request serves one thread at a time

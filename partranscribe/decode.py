@@ -31,6 +31,10 @@ class Frames(NamedTuple):
     velocity: NDArray[np.float32]
     confidence: NDArray[np.float32]
 
+    def first(self, count: int) -> Frames:
+        """So many of them, from the beginning."""
+        return Frames(self.state[:count], self.velocity[:count], self.confidence[:count])
+
 
 @dataclass(frozen=True)
 class DecoderState:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .acoustic import acoustic, windows
+from .acoustic import Window, acoustic, windows
+from .ahead import ahead
 from .audio import read_blocks
 from .checkpoint import DEFAULT_NAME, CheckpointInfo, checkpoint_path, load_checkpoint, load_front_end
 from .config import DecodeConfig
-from .decode import NoteCollector, decode, initial_state
+from .decode import Frames, NoteCollector, decode, decode_batch, initial_state
 from .errors import AudioError, DeviceError
 from .frontend import LogMelStream
+from .model import Features
 from .note_io import without_overlaps
 from .notes import Note
 from .timings import Timings
 
 _GROUP_FRAMES = 64
+_GROUP_FRAMES_ON_CUDA = 256  # fewer and larger launches
+_TOGETHER_ON_CUDA = 16
+_WAITING = 2  # windows of each recording that are ready before they are asked for
 
 ProgressCallback = Callable[[float], None]
 
@@ -71,7 +77,9 @@ class Transcriber:
         device: "auto", "cpu", "cuda" or "cuda:N".
         decode: in place of the decoding settings of the checkpoint.
         engine: what computes the acoustic modules, one of `acoustic.ENGINES`.
+        precision: of the acoustic modules, one of `acoustic.PRECISIONS`.
         timings: where the time of each stage is counted.
+        together: how many recordings `transcribe_several` takes at once; by default 16 on CUDA, one on a CPU.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
@@ -84,23 +92,28 @@ class Transcriber:
         device: str = "auto",
         decode: DecodeConfig | None = None,
         engine: str = "auto",
+        precision: str = "float32",
         timings: Timings | None = None,
+        together: int | None = None,
     ) -> None:
         self.device = resolve_device(device)
         self.model, info = load_checkpoint(checkpoint_path(str(model)), self.device)
         self.info: CheckpointInfo = (
             info if decode is None else replace(info, config=replace(info.config, decode=decode))
         )
-        self._log_mel = load_front_end(info, self.device)
-        self._acoustic = acoustic(self.model, self.device, engine)
+        self.log_mel = load_front_end(info, self.device)
+        self._acoustic = acoustic(self.model, self.device, engine, precision)
+        self.precision = precision
         self.timings = timings or Timings()
+        self.together = together or (_TOGETHER_ON_CUDA if self.device.type == "cuda" else 1)
 
     def about(self) -> dict[str, Any]:
-        """The model's name, checkpoint hash and settings, as JSON outputs carry them."""
+        """The model's name, checkpoint hash, settings and precision, as JSON outputs carry them."""
         return {
             "model": self.info.name,
             "checkpoint_sha256": self.info.sha256,
             "settings": self.info.config.to_dict(),
+            "precision": self.precision,
         }
 
     def transcribe(
@@ -121,12 +134,82 @@ class Transcriber:
         Raises:
             AudioError: the file cannot be read, or is too short for one spectrum.
         """
-        blocks = read_blocks(Path(path), self.info.config.front_end.sample_rate, start=start, end=end)
-        try:
-            return self.transcribe_blocks(blocks, start=start, progress=progress)
-        except _TooShortError as error:
-            remedy = "is the file complete?" if end is None and not start else "choose a longer part"
-            raise AudioError(f"{path}: {error}; {remedy}") from None
+        return self._transcribe(_Piece.of_file(self, Path(path), start, end), progress)
+
+    def transcribe_several(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        start: float = 0.0,
+        end: float | None = None,
+        progress: Callable[[int, float], None] | None = None,
+    ) -> Iterator[Transcription | AudioError]:
+        """The notes of each audio file, or why there are none, in the order of the files.
+
+        `together` of them are transcribed side by side; where the device has not enough memory for that, it
+        says so and goes on with half as many. What one file gives does not depend on the others.
+
+        Args:
+            paths: of the files; those of similar length should be next to each other.
+            start, end: as for `transcribe`.
+            progress: called with the index of a file and the seconds of its audio that are done.
+
+        Raises:
+            DeviceError: the device has not enough memory for one file.
+        """
+        done = 0
+        while done < len(paths):
+            group = [
+                _Piece.of_file(self, Path(path), start, end) for path in paths[done : done + self.together]
+            ]
+            try:
+                found = self._transcribe_together(group, done, progress)
+            except torch.cuda.OutOfMemoryError:
+                self._use_less_memory(len(group))
+                continue
+            yield from found
+            done += len(group)
+
+    def _use_less_memory(self, tried: int) -> None:
+        if tried == 1:
+            raise DeviceError(f"{self.device}: not enough memory for one recording; use --device cpu")
+        self.together = tried // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"{self.device}: not enough memory for {tried} recordings at once; goes on with {self.together}",
+            stacklevel=3,
+        )
+
+    def _transcribe_together(
+        self, pieces: Sequence[_Piece], first: int, progress: Callable[[int, float], None] | None
+    ) -> list[Transcription | AudioError]:
+        """Window after window of all pieces, those that have ended being silent until the last one does."""
+        errors: dict[int, AudioError] = {}
+        state = initial_state(self.model, len(pieces))
+        with ExitStack() as stack:
+            stack.enter_context(_full_precision())
+            streams = [stack.enter_context(closing(ahead(piece.windows(), _WAITING))) for piece in pieces]
+            waiting: dict[int, Features] = {}  # not yet decoded
+            while (ready := _next_of_each(streams, errors)) or waiting:
+                with self.timings.stage("acoustic"):
+                    for row, features in zip(ready, self._acoustic.together([*ready.values()]), strict=True):
+                        waiting[row] = _joined(waiting.get(row), features)
+                # No further than all that go on: only silence after the end may stand in for what is missing.
+                lengths = {row: features.note.shape[1] for row, features in waiting.items()}
+                frames = min(lengths[row] for row in ready) if ready else max(lengths.values())
+                with self.timings.stage("decoding"):
+                    batch = _side_by_side(waiting, len(pieces), frames)
+                    decoded, state = decode_batch(self.model, batch, state, self.info.config.decode)
+                    for row, length in lengths.items():
+                        pieces[row].take(decoded[row].first(length))
+                        waiting[row] = Features(*(part[:, frames:] for part in waiting[row]))
+                        if length <= frames:
+                            del waiting[row]
+                if progress is not None:
+                    for row in lengths:
+                        progress(first + row, pieces[row].seconds_done)
+        return [errors.get(row) or piece.finish() for row, piece in enumerate(pieces)]
 
     def transcribe_audio(self, audio: NDArray[np.floating]) -> Transcription:
         """The notes of audio in memory: (samples,), mono, at the front end's sample rate.
@@ -161,51 +244,133 @@ class Transcriber:
         Raises:
             AudioError: there is too little audio for one spectrum.
         """
-        config = self.info.config
-        spectra = LogMelStream(self._log_mel, _GROUP_FRAMES)
-        parts = windows(self._mels(spectra, blocks), config.model.margin_frames)
-        collector = NoteCollector(config.front_end.seconds_per_frame, config.decode)
+        return self._transcribe(_Piece(self, blocks, start), progress)
+
+    def _transcribe(self, piece: _Piece, progress: ProgressCallback | None) -> Transcription:
         state = initial_state(self.model)
-        notes: list[Note] = []
-        done = 0
-        # On CUDA, full precision and fixed algorithms, so that the notes are those of the CPU.
-        with (
-            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-            closing(self._acoustic.features(parts, self.timings)) as stream,
-        ):
+        features_of = self._acoustic.features(piece.windows(), self.timings)
+        with _full_precision(), closing(features_of) as stream:
             for features in stream:
                 with self.timings.stage("decoding"):
-                    frames, state = decode(self.model, features, state, config.decode)
-                    notes += collector.push(frames)
-                done += len(frames.state)
+                    frames, state = decode(self.model, features, state, self.info.config.decode)
+                    piece.take(frames)
                 if progress is not None:
-                    heard = spectra.samples / config.front_end.sample_rate
-                    progress(min(done * config.front_end.seconds_per_frame, heard))
-        notes += collector.finish()
-        duration = spectra.samples / config.front_end.sample_rate
-        placed = [_placed(note, start, duration) for note in notes if note.onset < duration]
-        return Transcription(notes=without_overlaps(placed), duration=duration)
+                    progress(piece.seconds_done)
+        return piece.finish()
 
-    def _mels(self, spectra: LogMelStream, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Tensor]:
-        """The log-mel frames of audio that comes in blocks: (frames, mels) each."""
-        with closing(self.timings.each("reading", blocks)) as timed:
+
+class _Piece:
+    """One recording on its way from audio to notes.
+
+    Args:
+        transcriber: whose front end and settings it takes.
+        blocks: (samples,) each, mono, at the front end's sample rate.
+        start: seconds that are added to all times.
+        name: what an error calls it, for example a path.
+        remedy: what an error advises when there is too little audio.
+    """
+
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        blocks: Iterable[NDArray[np.float32]],
+        start: float,
+        name: str = "audio",
+        remedy: str = "give more",
+    ) -> None:
+        self._name, self._remedy = name, remedy
+        self._config, self._timings = transcriber.info.config, transcriber.timings
+        self._blocks, self._start = blocks, start
+        group = _GROUP_FRAMES_ON_CUDA if transcriber.device.type == "cuda" else _GROUP_FRAMES
+        self._spectra = LogMelStream(transcriber.log_mel, group)
+        self._collector = NoteCollector(self._config.front_end.seconds_per_frame, self._config.decode)
+        self._notes: list[Note] = []
+        self._frames = 0
+
+    @classmethod
+    def of_file(cls, transcriber: Transcriber, path: Path, start: float, end: float | None) -> _Piece:
+        """A file, or the part of it between two times."""
+        blocks = read_blocks(path, transcriber.info.config.front_end.sample_rate, start=start, end=end)
+        remedy = "is the file complete?" if end is None and not start else "choose a longer part"
+        return cls(transcriber, blocks, start, str(path), remedy)
+
+    def windows(self) -> Generator[Window]:
+        """What the acoustic modules are given, made as the audio comes."""
+        return windows(self._mels(), self._config.model.margin_frames)
+
+    def _mels(self) -> Iterator[Tensor]:
+        """Log-mel frames: (frames, mels) each."""
+        spectra, config = self._spectra, self._config.front_end
+        with closing(self._timings.each("reading", self._blocks)) as timed:
             for block in timed:
-                with self.timings.stage("log-mel"):
+                with self._timings.stage("log-mel"):
                     mels = spectra.push(block)
                 yield from mels
-        if spectra.samples <= self._log_mel.half_window:
-            rate = self.info.config.front_end.sample_rate
-            raise _TooShortError(
-                f"{spectra.samples / rate:.4f} s of audio, and one spectrum needs "
-                f"{(self._log_mel.half_window + 1) / rate:.3f} s"
-            )
-        with self.timings.stage("log-mel"):
+        needed = config.n_fft // 2 + 1
+        if spectra.samples < needed:
+            there, needed_seconds = spectra.samples / config.sample_rate, needed / config.sample_rate
+            fact = f"{there:.4f} s of audio, and one spectrum needs {needed_seconds:.3f} s"
+            raise AudioError(f"{self._name}: {fact}; {self._remedy}")
+        with self._timings.stage("log-mel"):
             mels = spectra.finish()
         yield from mels
 
+    def take(self, frames: Frames) -> None:
+        """What was decoded of the next frames."""
+        self._notes += self._collector.push(frames)
+        self._frames += len(frames.state)
 
-class _TooShortError(AudioError):
-    """There is not enough audio for one spectrum."""
+    @property
+    def seconds_done(self) -> float:
+        """Seconds of audio that are decoded."""
+        return min(self._frames * self._config.front_end.seconds_per_frame, self._duration)
+
+    @property
+    def _duration(self) -> float:
+        return self._spectra.samples / self._config.front_end.sample_rate
+
+    def finish(self) -> Transcription:
+        """All notes, when all frames were taken."""
+        notes = [*self._notes, *self._collector.finish()]
+        placed = [_placed(note, self._start, self._duration) for note in notes if note.onset < self._duration]
+        return Transcription(notes=without_overlaps(placed), duration=self._duration)
+
+
+def _full_precision() -> AbstractContextManager[None]:
+    """On CUDA, full precision and fixed algorithms, so that the notes are those of the CPU."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, deterministic=True, allow_tf32=False
+    )
+    return flags
+
+
+def _next_of_each(streams: Sequence[Iterator[Window]], errors: dict[int, AudioError]) -> dict[int, Window]:
+    """The next window of each that has one; an error of one is noted, and ends that one alone."""
+    found = {}
+    for index, stream in enumerate(streams):
+        try:
+            found[index] = next(stream)
+        except StopIteration:
+            pass
+        except AudioError as error:
+            errors[index] = error
+    return found
+
+
+def _joined(before: Features | None, after: Features) -> Features:
+    if before is None:
+        return after
+    return Features(*(torch.cat(parts, dim=1) for parts in zip(before, after, strict=True)))
+
+
+def _side_by_side(features: Mapping[int, Features], batch: int, frames: int) -> Features:
+    """The first frames of each, (batch, frames, pitches, hidden), with zeros where there are none."""
+    some = next(iter(features.values())).note
+    whole = Features(*(some.new_zeros(batch, frames, *some.shape[2:]) for _ in Features._fields))
+    for row, parts in features.items():
+        for whole_part, part in zip(whole, parts, strict=True):
+            whole_part[row, : part.shape[1]] = part[0, :frames]
+    return whole
 
 
 def _placed(note: Note, start: float, duration: float) -> Note:

@@ -183,6 +183,49 @@ def test_the_engine_is_the_fastest_for_the_device(monkeypatch: pytest.MonkeyPatc
         acoustic(model, CPU, "openvino")
 
 
+def test_where_openvino_does_not_run_pytorch_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no such plugin\nand more")
+
+    monkeypatch.setattr(openvino_graph, "compile_acoustic", broken)
+    with pytest.warns(UserWarning, match=r"openvino: does not run here \(no such plugin\); PyTorch"):
+        assert acoustic(build(), CPU).name == "torch"
+    with pytest.raises(RuntimeError, match="no such plugin"):
+        acoustic(build(), CPU, "openvino")
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_windows_together_are_the_same_as_alone(engine: str) -> None:
+    model = build()
+    computes = acoustic(model, CPU, engine)
+    frames = ((12, 3, 9), (9, 0, 6), (12, 0, 9), (1, 0, 1))  # of the window, and wanted of it
+    given = [Window(random_mel(frames=count)[0], slice(begin, end)) for count, begin, end in frames]
+    together = computes.together(given)
+    assert [part.note.shape[:2] for part in together] == [(1, 6), (1, 6), (1, 9), (1, 1)]
+    for window, found in zip(given, together, strict=True):
+        (alone,) = computes.features([window], Timings())
+        torch.testing.assert_close(found, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_half_the_precision_is_nearly_the_same(engine: str) -> None:
+    model, mel = build(), random_mel(frames=40)
+    exact, short = (
+        streamed(acoustic(model, CPU, engine, precision), model, mel, [16])
+        for precision in ("float32", "bfloat16")
+    )
+    for one, other in zip(exact, short, strict=True):
+        assert other.dtype == torch.float32
+        torch.testing.assert_close(other, one, atol=0.05, rtol=0.05)
+    if engine == "torch":
+        assert not torch.equal(short.note, exact.note)
+
+
+def test_an_unknown_precision_is_told() -> None:
+    with pytest.raises(DeviceError, match="float8: no such precision; use float32, bfloat16"):
+        acoustic(build(), CPU, "torch", "float8")
+
+
 @pytest.mark.parametrize(
     ("code", "loaded"),
     [
@@ -204,6 +247,6 @@ def test_openvino_is_first_called_by_one_thread_alone(monkeypatch: pytest.Monkey
         def __call__(self, mel: NDArray[np.float32]) -> None:
             callers.append(threading.get_ident())
 
-    monkeypatch.setattr(openvino_graph, "compile_acoustic", lambda *_: Compiled())
+    monkeypatch.setattr(openvino_graph, "compile_acoustic", lambda *_, **__: Compiled())
     OpenVinoAcoustic(build(), 2)
     assert callers == [threading.get_ident()]

@@ -180,6 +180,13 @@ def test_quiet_says_nothing(song: Path, model: list[str], tmp_path: Path) -> Non
     assert (result.exit_code, result.output) == (0, "")
 
 
+def test_the_precision_is_told_in_json(song: Path, model: list[str], tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        result = call(song, "-o", tmp_path / "notes.json", "--precision", precision, *model)
+        assert result.exit_code == 0
+        assert json.loads((tmp_path / "notes.json").read_text())["precision"] == precision
+
+
 def test_an_unknown_engine_is_wrong_usage(song: Path, model: list[str]) -> None:
     result = call(song, "--engine", "abacus", *model)
     assert result.exit_code == 2

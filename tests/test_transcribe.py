@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from conftest import TINY, swelling_noise
 from partranscribe.audio import read_blocks
 from partranscribe.config import DecodeConfig
+from partranscribe.decode import decode_batch
 from partranscribe.errors import AudioError, CheckpointError, DeviceError, PartranscribeError
+from partranscribe.model import Features, Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
 from partranscribe.transcribe import Transcriber, Transcription, resolve_device
 from synth import write_audio
@@ -145,6 +148,100 @@ def test_too_little_audio_in_memory_is_told(transcriber: Transcriber, samples: i
 def test_half_a_window_and_a_sample_are_enough(transcriber: Transcriber, tmp_path: Path) -> None:
     path = write_audio(tmp_path / "blip.wav", np.zeros(2049), RATE)
     assert transcriber.transcribe(path).duration == 2049 / RATE
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Recordings of many lengths: of several windows, of one, of one frame; too short; and not audio."""
+    folder = tmp_path_factory.mktemp("several")
+    samples = (5 * RATE, 4 * RATE + 5, 5 * RATE, 1000, 2049, 9 * RATE)
+    paths = [
+        write_audio(folder / f"{number}.wav", swelling_noise(30 + number, length), RATE)
+        for number, length in enumerate(samples)
+    ]
+    paths.insert(2, folder / "no.wav")
+    paths[2].write_bytes(b"no audio")
+    return paths
+
+
+def same(found: Transcription | AudioError, expected: Transcription | AudioError) -> bool:
+    """Whether they are the same, but for the last bits of the confidence."""
+    if isinstance(found, AudioError) or isinstance(expected, AudioError):
+        return str(found) == str(expected)
+    bare = [[replace(note, confidence=0.0) for note in one.notes] for one in (found, expected)]
+    return bare[0] == bare[1] and found.duration == expected.duration
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 16])
+def test_several_recordings_are_transcribed_like_each_alone(
+    tiny_checkpoint: Path, several: list[Path], together: int
+) -> None:
+    transcriber = Transcriber(tiny_checkpoint, "cpu", engine="torch", together=together)
+    expected: list[Transcription | AudioError] = []
+    for path in several:
+        try:
+            expected.append(transcriber.transcribe(path))
+        except AudioError as error:
+            expected.append(error)
+    assert [isinstance(one, AudioError) for one in expected] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    found = list(transcriber.transcribe_several(several))
+    assert [same(one, other) for one, other in zip(found, expected, strict=True)] == [True] * len(several)
+
+
+def test_progress_of_several_recordings_is_that_of_each(tiny_checkpoint: Path, several: list[Path]) -> None:
+    transcriber = Transcriber(tiny_checkpoint, "cpu", together=2)
+    told: dict[int, list[float]] = {}
+    paths = [several[0], several[1], several[6]]
+    for _ in transcriber.transcribe_several(
+        paths, progress=lambda i, done: told.setdefault(i, []).append(done)
+    ):
+        pass
+    assert {index: seconds[-1] for index, seconds in told.items()} == {0: 5.0, 1: 4 + 5 / RATE, 2: 9.0}
+    assert all(seconds == sorted(seconds) for seconds in told.values())
+
+
+def test_with_too_little_memory_fewer_are_taken_together(
+    tiny_checkpoint: Path, several: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcriber = Transcriber(tiny_checkpoint, "cpu", together=4)
+    expected = list(transcriber.transcribe_several(several))
+    sizes: list[int] = []
+
+    def scarce(model: Par, features: Features, *arguments: Any) -> Any:
+        sizes.append(len(features.note))
+        if len(features.note) > 2:
+            raise torch.cuda.OutOfMemoryError
+        return decode_batch(model, features, *arguments)
+
+    monkeypatch.setattr("partranscribe.transcribe.decode_batch", scarce)
+    with pytest.warns(
+        UserWarning, match="cpu: not enough memory for 4 recordings at once; goes on with 2"
+    ) as told:
+        found = list(transcriber.transcribe_several(several))
+    assert len(told) == 1
+    assert [same(one, other) for one, other in zip(found, expected, strict=True)] == [True] * len(several)
+    assert sizes.count(4) == 1
+    assert transcriber.together == 2
+
+
+def test_without_memory_for_one_recording_the_remedy_is_told(
+    tiny_checkpoint: Path, several: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr("partranscribe.transcribe.decode_batch", exhausted)
+    transcriber = Transcriber(tiny_checkpoint, "cpu", together=1)
+    with pytest.raises(DeviceError, match="not enough memory for one recording; use --device cpu"):
+        list(transcriber.transcribe_several(several[:1]))
 
 
 def test_a_file_that_is_not_there_is_named(transcriber: Transcriber, tmp_path: Path) -> None:
