@@ -28,15 +28,10 @@ from scipy.signal import oaconvolve
 from systems import markdown, own_system, peer_system
 
 from partranscribe.audio import probe, read_blocks
-from partranscribe.checkpoint import (
-    DEFAULT_NAME,
-    checkpoint_info,
-    checkpoint_path,
-    copy_checkpoint,
-    weights_folder,
-)
+from partranscribe.checkpoint import checkpoint_info, copy_checkpoint
 from partranscribe.note_io import read_notes, whole_file
 from partranscribe.notes import Note
+from partranscribe.released import DEFAULT_NAME, checkpoint_path, weights_folder
 from partranscribe.score import Measure, Score, aligned, average, score
 from partranscribe.training.data import labelled
 

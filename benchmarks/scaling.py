@@ -13,7 +13,7 @@ from process import measure
 from speed import write_recording
 from systems import markdown, own_system
 
-from partranscribe.checkpoint import DEFAULT_NAME
+from partranscribe.released import DEFAULT_NAME
 
 COLUMNS = ("recordings", "audio", "seconds", "seconds a minute of audio", "peak MB")
 

@@ -22,7 +22,8 @@ from systems import markdown, own_system, peer_system
 from torch.utils.flop_counter import FlopCounterMode
 
 from partranscribe.acoustic import Window, acoustic
-from partranscribe.checkpoint import DEFAULT_NAME, checkpoint_path, load_checkpoint
+from partranscribe.checkpoint import load_checkpoint
+from partranscribe.released import DEFAULT_NAME, checkpoint_path
 from partranscribe.timings import Timings
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "prelude.flac"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from peers import PEERS
 
-from partranscribe.checkpoint import checkpoint_info, checkpoint_path
+from partranscribe.checkpoint import checkpoint_info
+from partranscribe.released import checkpoint_path
 
 HERE = Path(__file__).resolve().parent
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -20,14 +19,11 @@ from .errors import CheckpointError
 from .frontend import LogMel, mel_filters
 from .model import Par
 from .note_io import whole_file
-from .paths import is_file
+from .paths import sha256_of
 
 FORMAT = "partranscribe-checkpoint"
 FORMAT_VERSION = 1
-NAMES = ("par_compact", "par")
-DEFAULT_NAME = "par_compact"
 
-_SUFFIX = ".safetensors"
 _FILTERS = ("front_end.filters.index", "front_end.filters.weight")
 
 
@@ -59,36 +55,6 @@ class CheckpointInfo:
         front_end = self.config.front_end
         margin = self.config.model.margin_frames * front_end.seconds_per_frame
         return margin + front_end.n_fft / 2 / front_end.sample_rate
-
-
-def weights_folder() -> Path:
-    """Where the released checkpoints are: in the installed package, or at the top of the repository."""
-    package = Path(__file__).parent
-    packed = package / "weights"
-    return packed if packed.is_dir() else package.parent / "weights"
-
-
-def checkpoint_path(model: str) -> Path:
-    """The file of a model's name, or the path that was given in its place.
-
-    Raises:
-        CheckpointError: there is no such model, it is not released yet, or the file is missing.
-    """
-    if model in NAMES:
-        path = weights_folder() / f"{model}{_SUFFIX}"
-        if not is_file(path):
-            others = ", ".join(released()) or "none"
-            raise CheckpointError(f"{model}: no trained weights are released yet; released: {others}")
-        return path
-    path = Path(model)
-    if not is_file(path):
-        raise CheckpointError(f"{model}: no such checkpoint; name {' or '.join(NAMES)}, or a {_SUFFIX} file")
-    return path
-
-
-def released() -> list[str]:
-    """Names of the models whose weights are here."""
-    return [name for name in NAMES if (weights_folder() / f"{name}{_SUFFIX}").is_file()]
 
 
 def save_checkpoint(
@@ -169,7 +135,7 @@ def checkpoint_info(path: Path) -> CheckpointInfo:
     return CheckpointInfo(
         name=about.get("name", path.stem),
         path=path,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=sha256_of(path),
         config=config,
         parameters=sum(math.prod(shape) for key, shape in shapes.items() if _is_trained(key)),
         scores=scores,

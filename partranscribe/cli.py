@@ -261,8 +261,9 @@ def evaluate_command(
 def models_command() -> None:
     """List the models: size, look-ahead, measured scores, hash."""
     from . import show
-    from .checkpoint import DEFAULT_NAME, NAMES, checkpoint_info, checkpoint_path, released
+    from .checkpoint import checkpoint_info
     from .errors import PartranscribeError
+    from .released import DEFAULT_NAME, NAMES, checkpoint_path, released
 
     try:
         there = {name: checkpoint_info(checkpoint_path(name)) for name in released()}

@@ -1,9 +1,12 @@
-"""Questions about paths whose answer is no where the system cannot tell, as for a name that is too long."""
+"""Questions about paths; the answer is no where the system cannot tell, as for a name that is too long."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
+
+_BLOCK = 1 << 20
 
 
 def is_folder(path: Path) -> bool:
@@ -25,3 +28,12 @@ def is_file(path: Path) -> bool:
 def place(path: Path) -> str:
     """Where a path leads, by whatever links and whether or not something is there."""
     return os.path.realpath(path)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

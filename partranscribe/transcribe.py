@@ -17,7 +17,7 @@ from torch import Tensor
 from .acoustic import Window, acoustic, windows
 from .ahead import ahead
 from .audio import read_blocks
-from .checkpoint import DEFAULT_NAME, CheckpointInfo, checkpoint_path, load_checkpoint, load_front_end
+from .checkpoint import CheckpointInfo, load_checkpoint, load_front_end
 from .config import DecodeConfig
 from .decode import Frames, NoteCollector, decode, decode_batch, initial_state
 from .errors import AudioError, DeviceError
@@ -25,6 +25,7 @@ from .frontend import LogMelStream
 from .model import Features
 from .note_io import without_overlaps
 from .notes import Note
+from .released import DEFAULT_NAME, checkpoint_path
 from .timings import Timings
 
 _GROUP_FRAMES = 64

@@ -18,7 +18,7 @@ ROOT = "__init__"
 
 # A module may import those of the lines before its own, what BESIDE allows, and within its own package.
 LAYERS = (
-    {"errors", "notes", "config", "paths", "ahead", "timings"},
+    {"errors", "notes", "config", "paths", "released", "ahead", "timings"},
     {"audio", "frontend", "model", "note_io", "score"},
     {"stepper", "openvino_graph"},
     {"triton_decode"},

@@ -20,22 +20,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from conftest import TINY, random_context
-from partranscribe import checkpoint
 from partranscribe.checkpoint import (
     CheckpointInfo,
     checkpoint_info,
-    checkpoint_path,
     copy_checkpoint,
     load_checkpoint,
     load_front_end,
-    released,
     save_checkpoint,
-    weights_folder,
 )
 from partranscribe.config import Config, DecodeConfig, ModelConfig
 from partranscribe.errors import CheckpointError
 from partranscribe.frontend import LogMel
 from partranscribe.model import Par
+from partranscribe.released import checkpoint_path
 
 Tensors = dict[str, Tensor]
 About = dict[str, str]
@@ -290,45 +287,6 @@ def test_a_failed_save_leaves_the_old_file(
         save_checkpoint(path, lively, TINY, name="new")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_name_is_a_file_of_the_weights_folder(
-    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint, "weights_folder", lambda: tmp_path)
-    assert released() == []
-    (tmp_path / "par_compact.safetensors").write_bytes(tiny_checkpoint.read_bytes())
-    assert released() == ["par_compact"]
-    assert checkpoint_path("par_compact") == tmp_path / "par_compact.safetensors"
-
-
-def test_a_model_that_is_not_released_is_told(
-    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint, "weights_folder", lambda: tmp_path)
-    with pytest.raises(CheckpointError, match="par: no trained weights are released yet; released: none"):
-        checkpoint_path("par")
-    (tmp_path / "par_compact.safetensors").write_bytes(tiny_checkpoint.read_bytes())
-    with pytest.raises(
-        CheckpointError, match="par: no trained weights are released yet; released: par_compact"
-    ):
-        checkpoint_path("par")
-
-
-def test_any_other_name_is_a_path(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    assert checkpoint_path(str(tiny_checkpoint)) == tiny_checkpoint
-    for unknown in ("par_large", str(tmp_path), str(tmp_path / "no.safetensors")):
-        with pytest.raises(CheckpointError, match="no such checkpoint; name par_compact or par, or a"):
-            checkpoint_path(unknown)
-
-
-def test_weights_are_in_the_package_or_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "partranscribe"
-    package.mkdir()
-    monkeypatch.setattr(checkpoint, "__file__", str(package / "checkpoint.py"))
-    assert weights_folder() == tmp_path / "weights"
-    (package / "weights").mkdir()
-    assert weights_folder() == package / "weights"
 
 
 def test_half_precision_takes_half_the_place_and_becomes_single_again(lively: Par, tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from click.testing import CliRunner, Result
 
 from conftest import swelling_noise
 from partranscribe import __version__
-from partranscribe.checkpoint import released
 from partranscribe.cli import main
 from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
+from partranscribe.released import released
 from synth import write_audio
 
 RATE = 16_000

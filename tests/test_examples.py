@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from partranscribe.checkpoint import released
 from partranscribe.note_io import read_notes
+from partranscribe.released import released
 from synth import tone, write_audio
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
