@@ -8,7 +8,7 @@ import pytest
 
 from partranscribe import released as module
 from partranscribe.errors import CheckpointError
-from partranscribe.released import checkpoint_path, weights_folder
+from partranscribe.released import checkpoint_path, released, weights_folder
 
 
 def test_a_name_is_a_file_of_the_weights_folder(
