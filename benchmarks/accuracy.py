@@ -29,11 +29,12 @@ from systems import markdown, own_system, peer_system
 
 from partranscribe.audio import probe, read_blocks
 from partranscribe.checkpoint import checkpoint_info, copy_checkpoint
-from partranscribe.note_io import read_notes, whole_file
+from partranscribe.note_io import read_notes
 from partranscribe.notes import Note
 from partranscribe.released import DEFAULT_NAME, checkpoint_path, weights_folder
 from partranscribe.score import Measure, Score, aligned, average, score
 from partranscribe.training.data import labelled
+from partranscribe.whole_file import whole_file
 
 Audio = NDArray[np.float32]
 

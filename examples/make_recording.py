@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from partranscribe.note_io import whole_file, write_notes
+from partranscribe.note_io import write_notes
 from partranscribe.notes import Note, in_order
 from partranscribe.training.synthesis import (
     Performance,
@@ -20,6 +20,7 @@ from partranscribe.training.synthesis import (
     render_excerpt,
     sounding,
 )
+from partranscribe.whole_file import whole_file
 
 # BWV 846, bars 1 to 19, from below. The first two are held, the others run up twice in each half bar.
 BARS = """

@@ -34,6 +34,8 @@ AUDIO_SUFFIXES = frozenset(_PLAIN | _LOSSY | _VIDEO)
 _NOT_FOR_LIBSNDFILE = {".mp3", ".mp2", ".raw"}
 _CHUNK = 16_384  # samples that libsndfile decodes at once
 _CUT_TOLERANCE = 0.25  # seconds: codecs pad and containers round by less
+_LOWEST_RATE = 1000  # Hz; with less, a header is wrong, and a small file would be resampled to days
+_LONGEST_SILENCE = 3600.0  # seconds that time stamps may leave out in all; beyond it they are wrong
 _GAP_TOLERANCE = 0.1  # seconds: a longer jump of the time stamps is silence, as in FFmpeg's own resampler
 # What a writer to a pipe puts where the length belongs (less the header, or a part of a sample).
 _OPEN_ENDED = (0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
@@ -171,6 +173,15 @@ def _regrouped(chunks: Iterable[Samples], size: int) -> Iterator[Samples]:
 
 
 def _open(path: Path) -> _Source:
+    source = _opened(path)
+    rate = source.info.sample_rate
+    if rate < _LOWEST_RATE:
+        source.close()
+        raise AudioError(f"{path}: its header tells {rate} samples a second; is it damaged? Export it again")
+    return source
+
+
+def _opened(path: Path) -> _Source:
     try:
         str(path).encode()
         status = path.stat()
@@ -321,7 +332,7 @@ class _FFmpegSource(_Source):
 
     def _placed(self) -> Iterator[Placed]:
         """Frames, with silence where their time stamps leave a gap."""
-        rate, position = self.info.sample_rate, 0
+        rate, position, silent = self.info.sample_rate, 0, 0
         for index, frame in enumerate(self._frames()):
             if frame.sample_rate != rate:
                 fact = f"the rate changes from {rate} to {frame.sample_rate} Hz at {position / rate:.1f} s"
@@ -332,6 +343,10 @@ class _FFmpegSource(_Source):
             if index == 0:
                 position = min(0, round(late * rate))
             gap = round(late * rate) if index == 0 or late > _GAP_TOLERANCE else 0
+            silent += max(gap, 0)
+            if silent > _LONGEST_SILENCE * rate:
+                fact = f"its time stamps jump by {gap / rate:.0f} s at {position / rate:.1f} s"
+                raise AudioError(f"{self._path}: {fact}; is it damaged? Convert it to WAV")
             while gap > 0:
                 silence = np.zeros((min(gap, _CHUNK), 1), np.float32)
                 yield position, silence

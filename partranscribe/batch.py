@@ -1,329 +1,386 @@
-"""Many recordings in one call: which is written where, one fault boundary, and what became of each."""
+"""Any number of recordings in one call: what is done stays done, and each is done by one process alone."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+import warnings
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .audio import AUDIO_SUFFIXES, probe
-from .errors import AudioError, NoteFileError, PartranscribeError
-from .note_io import PEDAL_THRESHOLD, SUFFIXES, WRITERS, format_of, read_notes, whole_file
-from .notes import Note
-from .paths import is_file, is_folder, place
-from .score import Score, score
+from .audio import probe
+from .errors import OutputError, PartranscribeError
+from .manifest import Claims, Manifest, key_of
+from .paths import sha256_of
+from .plan import Job
+from .released import checkpoint_path
+from .timings import Timings
+from .whole_file import remove_abandoned
+from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep, undo, work
+from .workers import Advanced, Broken, Died, Message, Ready, Started, Warned, Worker, wait_for_any
 
-if TYPE_CHECKING:  # torch is loaded when there is something to transcribe
-    from .transcribe import Transcriber, Transcription
+if TYPE_CHECKING:
+    from .transcribe import Transcriber
 
-ENDINGS = {"midi": ".mid", "csv": ".csv", "json": ".json", "tsv": ".tsv"}
+TIME_LIMIT = 300.0
+
+_BYTES_OF_A_PROCESS = 1.2e9
+_LOOK_SECONDS = 0.5  # between two looks at the time limit and at what others have done
+_FALSE_STARTS = 3  # of processes one after the other, after which there is no hope
+_SORTED_TOGETHER = 8  # groups of recordings among which those of one length are put together
 
 
-class UsageError(ValueError):
-    """Sources and outputs that cannot be meant together."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One recording, the files to be written of it, and the reference to score it with.
-
-    Args:
-        source: the recording.
-        name: how it is called in reports: its path as given, or below the folder that was given.
-        outputs: path of each format.
-        kept: its outputs are all there already and shall stay.
-        reference: a note list, or a folder in which `name` is looked up.
-    """
-
-    source: Path
-    name: str
-    outputs: Mapping[str, Path] = field(default_factory=dict)
-    kept: bool = False
-    reference: Path | None = None
+class WorkerError(PartranscribeError):
+    """The process that transcribed a recording died of it."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one job.
+class Result:
+    """What became of all jobs.
 
     Args:
-        job: the job.
-        notes: how many notes were found.
-        duration: seconds of audio.
+        outcomes: in the order of the jobs; without those that were not begun.
+        interrupted: it was stopped by the user before the end.
         seconds: time that it took.
-        score: against the reference, if there is one.
-        error: what went wrong, if something did; the outputs may be there all the same where only the
-            score failed.
     """
 
-    job: Job
-    notes: int = 0
-    duration: float = 0.0
-    seconds: float = 0.0
-    score: Score | None = None
-    error: PartranscribeError | None = None
-
-
-class Watcher:
-    """Is told how the work goes; this one says nothing.
-
-    `started` gives the length of a recording in seconds where its header tells, `advanced` the seconds
-    that are done of it, `finished` the outcome.
-    """
-
-    def started(self, job: Job, duration: float | None) -> None: ...
-
-    def advanced(self, seconds: float) -> None: ...
-
-    def finished(self, outcome: Outcome) -> None: ...
-
-
-def plan(
-    sources: Sequence[Path],
-    output: Path | None,
-    formats: Sequence[str] = (),
-    *,
-    reference: Path | None = None,
-    overwrite: bool = False,
-    into_folder: bool = False,
-) -> list[Job]:
-    """Decide which recordings are meant, and where the outputs of each go.
-
-    A folder stands for every recording in it and below. Outputs go beside their recordings, or into a
-    folder, where the tree of a source folder is mirrored, of several each under its name. Two recordings
-    of one folder that differ in their ending only keep it in the names of their outputs.
-
-    Args:
-        sources: recordings and folders. One that is not there becomes a job all the same, and fails
-            like any other recording that cannot be read.
-        output: a file, its format told by its ending, for one recording; a folder; or None.
-        formats: names in `WRITERS`; by default that of `output`, or MIDI.
-        reference: a note list, or a folder of them that is paired with the recordings by name.
-        overwrite: outputs that are there are made anew; by default a recording whose outputs are all
-            there is left alone, unless `output` names its file.
-        into_folder: `output` is a folder, even if its name looks like that of a file.
-
-    Raises:
-        UsageError: the sources do not fit the output, two of them would be written to one file, an output
-            would replace a source or a reference, or there is no reference.
-    """
-    sources = list(dict.fromkeys(sources))
-    several = sum(is_folder(source) for source in sources) > 1
-    found = [entry for source in sources for entry in _recordings(source, prefixed=several)]
-    if output is None or into_folder or _is_folder(output):
-        jobs = _jobs_in_folders(found, output, tuple(formats) or ("midi",), overwrite)
-    else:
-        jobs = [_job_to_file(found, sources, output, formats)]
-    for job in jobs:
-        if place(job.source) in map(place, job.outputs.values()):
-            raise UsageError(f"{job.source} would be replaced by its own notes; write elsewhere with -o")
-    return jobs if reference is None else _with_references(jobs, found, reference)
+    outcomes: Sequence[Outcome]
+    interrupted: bool
+    seconds: float
 
 
 def run(
-    jobs: Iterable[Job],
-    transcriber: Callable[[], Transcriber],
+    jobs: Sequence[Job],
+    settings: Settings,
     watcher: Watcher | None = None,
     *,
-    start: float = 0.0,
-    end: float | None = None,
-    pedal_threshold: int = PEDAL_THRESHOLD,
-) -> list[Outcome]:
+    processes: int | None = None,
+    overwrite: bool = False,
+    fail_fast: bool = False,
+    time_limit: float = TIME_LIMIT,
+    timings: Timings | None = None,
+) -> Result:
     """Do all jobs; one that fails does not stop the others.
+
+    Others may run on the same folders at the same time, on this machine or on one that shares the file
+    system: they divide the work between them, and each returns when all of it is done.
 
     Args:
         jobs: from `plan`.
-        transcriber: makes the transcriber; called once, at the first job that needs it.
+        settings: what is the same for all.
         watcher: is told how it goes.
-        start, end: seconds of every recording between which it is transcribed.
-        pedal_threshold: for references in MIDI, see `note_io.read_notes`.
+        processes: that transcribe, each with a model of its own; 0 does all in this one. By default one for
+            each core that the memory bears on a CPU, one on CUDA, and for a single job none.
+        overwrite: outputs that are there are made anew; by default they are kept if they were made of the
+            same bytes by the same model and settings, and whenever something else wrote them.
+        fail_fast: stop at the first failure.
+        time_limit: seconds without progress after which a recording is given up.
+        timings: where the time of each stage is counted.
 
     Raises:
-        PartranscribeError: `transcriber` did: what is wrong with the model is wrong for every recording.
+        PartranscribeError: the model cannot be loaded: that is wrong for every recording.
     """
-    watcher = watcher or Watcher()
-    ready: Transcriber | None = None
-    outcomes = []
-    for job in jobs:
-        if not job.kept and ready is None:
-            ready = transcriber()
-        try:
-            if job.kept or ready is None:
-                outcome = _kept(job, start, end, pedal_threshold)
-            else:
-                if is_folder(job.source):
-                    raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
-                if not job.outputs:
-                    raise AudioError(f"{job.source}: is a note list; give the recording")
-                length = probe(job.source).duration
-                watcher.started(job, length)
-                outcome = _transcribe(job, ready, watcher, length, start, end, pedal_threshold)
-        except PartranscribeError as error:
-            outcome = Outcome(job, error=error)
-        watcher.finished(outcome)
-        outcomes.append(outcome)
-    return outcomes
-
-
-def _transcribe(
-    job: Job,
-    transcriber: Transcriber,
-    watcher: Watcher,
-    length: float | None,
-    start: float,
-    end: float | None,
-    pedal_threshold: int,
-) -> Outcome:
     began = time.perf_counter()
-    with ExitStack() as stack:
-        temporary = {name: stack.enter_context(whole_file(path)) for name, path in job.outputs.items()}
-        result = transcriber.transcribe(job.source, start=start, end=end, progress=watcher.advanced)
-        about = {**transcriber.about(), **_about(job.source, result, length, start, end)}
-        with transcriber.timings.stage("writing"):
-            for name, path in temporary.items():
-                path.write_bytes(WRITERS[name](result.notes, about))
-    seconds = time.perf_counter() - began
-    last = start + result.duration if start or end is not None else None
+    batch = _Batch(jobs, settings, watcher or Watcher(), overwrite, fail_fast)
+    timings = timings or Timings()
+    for folder in batch.folders:
+        remove_abandoned(folder)
+    with batch.claims:
+        try:
+            if processes == 0 or (processes is None and len(jobs) == 1):
+                _here(batch, timings)
+            else:
+                _Crew(batch, processes, time_limit, timings).work()
+            interrupted = False
+        except KeyboardInterrupt:
+            interrupted = True
+    outcomes = [batch.outcomes[job.source] for job in jobs if job.source in batch.outcomes]
+    return Result(outcomes, interrupted, time.perf_counter() - began)
+
+
+def would_keep(jobs: Sequence[Job], settings: Settings, *, overwrite: bool = False) -> dict[Path, str]:
+    """Why `run` would leave outputs as they are, by the source of each job for which it would.
+
+    Raises:
+        CheckpointError: there is no such model.
+    """
+    identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
+    manifests: dict[Path, Manifest] = {}
+    found = {}
+    for job in () if overwrite else jobs:
+        if job.folder is not None and job.outputs:
+            manifest = manifests.setdefault(job.folder, Manifest(job.folder))
+            with suppress(PartranscribeError, OSError):
+                found[job.source] = reason_to_keep(job, manifest, identity)
+    return {source: reason for source, reason in found.items() if reason}
+
+
+def default_processes(jobs: int) -> int:
+    """How many processes the cores and the memory of this machine bear, no more than there are jobs."""
+    memory = available_memory()
+    bears = jobs if memory is None else int(memory / _BYTES_OF_A_PROCESS)
+    return max(1, min(usable_cores(), bears, jobs))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
     try:
-        measured = _score(job.reference, result.notes, start, last, pedal_threshold)
-    except PartranscribeError as error:
-        return Outcome(job, len(result.notes), result.duration, seconds, error=error)
-    return Outcome(job, len(result.notes), result.duration, seconds, measured)
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
 
 
-def _kept(job: Job, start: float, end: float | None, pedal_threshold: int) -> Outcome:
-    """What is there already is not made again, and is scored as it is."""
-    if job.reference is None:
-        return Outcome(job)
-    notes = read_notes(next(iter(job.outputs.values())))
-    return Outcome(job, len(notes), score=_score(job.reference, notes, start, end, pedal_threshold))
+def available_memory() -> float | None:
+    """Bytes that are free or can be freed, within the limit of a container; None where nothing tells."""
+    found = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+    with suppress(OSError, ValueError):  # ValueError: "max", without a limit
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        found.append(float(limit - used))
+    return min(found, default=None)
 
 
-def _score(
-    reference: Path | None, notes: Sequence[Note], start: float, end: float | None, pedal_threshold: int
-) -> Score | None:
-    """The score against the part of a reference from `start` to `end`; None without a reference."""
-    if reference is None:
-        return None
-    wanted = read_notes(reference, pedal_threshold=pedal_threshold)
-    wanted = [note for note in wanted if start <= note.onset and (end is None or note.onset < end)]
-    if not wanted:
-        raise NoteFileError(f"{reference}: no notes to score with; is it the right file?")
-    return score(notes, wanted)
-
-
-def _about(
-    source: Path, result: Transcription, length: float | None, start: float, end: float | None
-) -> dict[str, Any]:
-    """What JSON tells of a recording: its length in seconds, and the part of it that was transcribed."""
-    whole = not start and end is None
-    duration = result.duration if whole else length  # a header may be wrong
-    return {
-        "source": source.name,
-        "duration_s": None if duration is None else round(duration, 4),
-        "start_s": start,
-        "end_s": round(start + result.duration, 4),
-    }
-
-
-@dataclass(frozen=True)
-class _Recording:
-    """A recording with its place.
+class _Batch:
+    """What is still to do, and what became of the rest.
 
     Args:
-        path: of the file.
-        below: its path from the folder that its outputs mirror.
-        name: for reports.
-        inside: its path from the source folder, by which a reference is found; of a file that was given
-            itself, its name.
+        jobs, settings, watcher, overwrite, fail_fast: as for `run`.
     """
 
-    path: Path
-    below: Path
-    name: str
-    inside: Path
+    def __init__(
+        self, jobs: Sequence[Job], settings: Settings, watcher: Watcher, overwrite: bool, fail_fast: bool
+    ) -> None:
+        self.settings, self.watcher, self.claims = settings, watcher, Claims()
+        self.outcomes: dict[Path, Outcome] = {}
+        self._overwrite, self._fail_fast, self._has_failed = overwrite, fail_fast, False
+        self._identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
+        self._waiting = deque(jobs)
+        self._elsewhere: list[Job] = []
+        self._manifests = {job.folder: Manifest(job.folder) for job in jobs if job.folder is not None}
+        self._before = {folder: manifest.entries() for folder, manifest in self._manifests.items()}
+
+    @property
+    def folders(self) -> list[Path]:
+        """Of all manifests."""
+        return list(self._manifests)
+
+    @property
+    def stops(self) -> bool:
+        """Whether nothing more is to be begun."""
+        return self._fail_fast and self._has_failed
+
+    def take(self, count: int) -> list[Job]:
+        """The next jobs, so many at most, which nobody else does now and which are not done already."""
+        taken: list[Job] = []
+        while self._waiting and len(taken) < count and not self.stops:
+            job = self._waiting.popleft()
+            try:
+                if self._is_mine(job):
+                    taken.append(job)
+            except PartranscribeError as error:
+                self.finish(Outcome(job, error=error))
+            except OSError as error:
+                fact = f"{job.source}: {error.strerror or error} ({error.filename or job.folder})"
+                self.finish(Outcome(job, error=OutputError(f"{fact}; can the output folder be written to?")))
+        return taken
+
+    def _is_mine(self, job: Job) -> bool:
+        """Claim a job, unless it is done or someone else has it."""
+        if job.folder is None or not job.outputs:
+            return True
+        manifest = self._manifests[job.folder]
+        with suppress(OutputError):  # another may be about to write the rest
+            if self._is_kept(job, manifest, (DONE,)):
+                return False
+        key = key_of(job.folder, job.outputs)
+        if self.claims.take(job.folder, key) is not None:
+            self._elsewhere.append(job)
+            return False
+        if self.claims.is_inherited(job.folder, key):
+            self.undo(job)
+        return not self._is_kept(job, manifest)
+
+    def undo(self, job: Job) -> None:
+        """Take away what was written of a claimed job, and not finished."""
+        if job.folder is not None and job.outputs:
+            since = self.claims.since(job.folder, key_of(job.folder, job.outputs))
+            with suppress(PartranscribeError):
+                undo(job, self._manifests[job.folder], since)
+
+    def _is_kept(self, job: Job, manifest: Manifest, reasons: Sequence[str] = ()) -> bool:
+        """Whether the outputs of a job shall stay, for one of these reasons or any; then it is finished."""
+        if self._overwrite:  # what was there before is made anew, what another process makes meanwhile is not
+            entry = manifest.get(key_of(manifest.folder, job.outputs))
+            if entry is None or entry == self._before[manifest.folder].get(entry.key):
+                return False
+        reason = reason_to_keep(job, manifest, self._identity)
+        if not reason or (reasons and reason not in reasons):
+            return False
+        self.finish(keep(job, reason, self.settings))
+        return True
+
+    def finish(self, outcome: Outcome) -> None:
+        """Note what became of a job, and let others know that it is not in work any more."""
+        job = outcome.job
+        if job.folder is not None and job.outputs:
+            self.claims.release(job.folder, key_of(job.folder, job.outputs))
+        self.outcomes[job.source] = outcome
+        self._has_failed |= outcome.error is not None
+        self.watcher.finished(outcome)
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._elsewhere)
+
+    def look_elsewhere(self) -> bool:
+        """Take up again what others were doing, if there is any; whether that is so."""
+        self._waiting.extend(self._elsewhere)
+        self._elsewhere.clear()
+        return bool(self._waiting) and not self.stops
 
 
-def _recordings(source: Path, *, prefixed: bool) -> list[_Recording]:
-    itself = _Recording(source, Path(source.name), str(source), Path(source.name))
-    if not is_folder(source):
-        return [itself]
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    inside = [path.relative_to(source) for path in files if is_file(path) and not path.name.startswith(".")]
-    top = Path(source.resolve().name) if prefixed else Path()
-    # A folder without recordings is reported like a recording that cannot be read.
-    return [_Recording(source / path, top / path, str(path), path) for path in inside] or [itself]
-
-
-def _is_folder(output: Path) -> bool:
-    return is_folder(output) or not (output.suffix or is_file(output))
-
-
-def _jobs_in_folders(
-    found: Sequence[_Recording], output: Path | None, formats: Sequence[str], overwrite: bool
-) -> list[Job]:
-    folders = [
-        (recording.path.parent if output is None else output / recording.below.parent) for recording in found
-    ]
-    pairs = list(zip(folders, found, strict=True))
-    stems = Counter(folder / each.path.stem for folder, each in pairs if format_of(each.path) is None)
-    jobs = []
-    taken: dict[Path, Path] = {}
-    for folder, recording in pairs:
-        if format_of(recording.path):  # a note list, which fails by itself
-            jobs.append(Job(recording.path, recording.name))
+def _here(batch: _Batch, timings: Timings) -> None:
+    """Do all in this process."""
+    transcriber: Transcriber | None = None
+    while True:
+        jobs = batch.take(1 if transcriber is None else transcriber.together)
+        if not jobs:
+            if not batch.look_elsewhere():
+                return
+            time.sleep(_LOOK_SECONDS)
             continue
-        shared = stems[folder / recording.path.stem] > 1
-        base = recording.path.name if shared else recording.path.stem
-        outputs = {name: folder / (base + ENDINGS[name]) for name in formats}
-        for path in outputs.values():
-            if path in taken:
-                raise UsageError(
-                    f"{taken[path]} and {recording.path} would both be written to {path}; "
-                    "give the folder that holds both, or run them one by one"
-                )
-            taken[path] = recording.path
-        kept = not overwrite and all(is_file(path) for path in outputs.values())
-        jobs.append(Job(recording.path, recording.name, outputs, kept))
-    return jobs
+        if transcriber is None:
+            with timings.stage("starting"):
+                transcriber = batch.settings.transcriber(timings)
+        for outcome in work(jobs, transcriber, batch.settings, batch.watcher):
+            batch.finish(outcome)
 
 
-def _job_to_file(
-    found: Sequence[_Recording], sources: Sequence[Path], output: Path, formats: Sequence[str]
-) -> Job:
-    named = format_of(output)
-    if named is None:
-        raise UsageError(
-            f"{output}: {output.suffix!r} is no format; end it with {', '.join(SUFFIXES)}, or name a folder"
-        )
-    if len(sources) > 1 or is_folder(sources[0]):
-        raise UsageError(f"{output} is one file, and there may be several recordings; name a folder with -o")
-    outputs = {named: output} | {name: output.with_suffix(ENDINGS[name]) for name in formats if name != named}
-    return Job(found[0].path, found[0].name, outputs)
+class _Crew:
+    """Workers that do all, and are replaced where they die.
+
+    Args:
+        batch: what there is to do.
+        processes: how many; None for as many as the machine bears.
+        time_limit: see `run`.
+        timings: where the time of each stage is counted.
+    """
+
+    def __init__(self, batch: _Batch, processes: int | None, time_limit: float, timings: Timings) -> None:
+        self._batch, self._time_limit, self._timings = batch, time_limit, timings
+        self._asked_for = processes
+        self._size = processes or default_processes(len(batch))
+        self._workers: list[Worker] = []
+        self._ready: list[Job] = []  # claimed, and not yet given to a worker
+        self._alone: deque[Job] = deque()  # whose worker died: each is tried once more, with no other in work
+        self._tried: set[Path] = set()
+        self._warnings: set[str] = set()
+        self._false_starts = 0
+
+    def work(self) -> None:
+        """Until nothing is left to do."""
+        try:
+            while self._give() or self._batch.look_elsewhere():
+                if self._workers:
+                    wait_for_any(self._workers, _LOOK_SECONDS)
+                else:
+                    time.sleep(_LOOK_SECONDS)
+                for worker in list(self._workers):
+                    for message in worker.messages(self._time_limit):
+                        self._hear(worker, message)
+        finally:
+            for worker in self._workers:
+                self._timings.add(worker.seconds)
+                worker.kill()
+                for job in worker.jobs:
+                    self._batch.undo(job)
+            for folder in self._batch.folders if self._tried or self._is_busy else ():
+                remove_abandoned(folder)
+
+    @property
+    def _is_busy(self) -> bool:
+        return any(worker.is_at_work for worker in self._workers)
+
+    def _give(self) -> bool:
+        """Give every free worker something to do, and get more workers where it pays; false at the end."""
+        if self._batch.stops:
+            return False
+        for worker in self._workers:
+            if worker.is_free:
+                jobs = self._next(worker.together or 1)
+                if not jobs:
+                    break
+                worker.give(jobs)
+        self._ready += self._batch.take(1 - len(self._ready))
+        if self._ready or (self._alone and not self._workers):
+            self._hire()
+        return bool(self._ready or self._alone or self._is_busy)
+
+    def _next(self, count: int) -> list[Job]:
+        if count > 1:  # side by side, recordings wait for the longest of them
+            self._ready += self._batch.take(count * _SORTED_TOGETHER - len(self._ready))
+            self._ready.sort(key=_length)
+        else:
+            self._ready += self._batch.take(count - len(self._ready))
+        jobs, self._ready = self._ready[:count], self._ready[count:]
+        if not jobs and self._alone and not self._is_busy:
+            jobs = [self._alone.popleft()]
+        return jobs
+
+    def _hire(self) -> None:
+        """As many workers as are wanted. On what may be CUDA, the first one tells whether one is enough."""
+        known = [worker.together for worker in self._workers if worker.together is not None]
+        wanted = min(self._size, len(self._ready) + len(self._batch) + len(self._workers) or 1)
+        if self._asked_for is None and self._batch.settings.device != "cpu" and (not known or known[0] > 1):
+            wanted = 1
+        while len(self._workers) < wanted:
+            self._workers.append(Worker(self._batch.settings, max(1, usable_cores() // self._size)))
+
+    def _hear(self, worker: Worker, message: Message) -> None:
+        if isinstance(message, Started):
+            self._batch.watcher.started(message.job, message.duration)
+        elif isinstance(message, Advanced):
+            self._batch.watcher.advanced(message.job, message.seconds)
+        elif isinstance(message, Warned):
+            if message.message not in self._warnings:
+                self._warnings.add(message.message)
+                warnings.warn(message.message, stacklevel=2)
+        elif isinstance(message, Ready):
+            self._false_starts = 0
+        elif isinstance(message, Outcome):
+            self._batch.finish(message)
+        elif isinstance(message, Broken):
+            raise message.error
+        elif isinstance(message, Died):
+            self._bury(worker, message)
+
+    def _bury(self, worker: Worker, died: Died) -> None:
+        """Do without a worker; what it had in work is tried again, unless that was the second time."""
+        self._workers.remove(worker)
+        self._timings.add(worker.seconds)
+        worker.kill()
+        if worker.together is None:  # it never began: perhaps there is memory for fewer
+            self._size = max(1, self._size - 1)
+            self._false_starts += 1
+            if self._false_starts >= _FALSE_STARTS and not self._workers:
+                raise WorkerError(f"{self._batch.settings.model}: loading it {died.reason}")
+        for job in died.jobs:
+            if job.source in self._tried or (died.is_stall and len(died.jobs) == 1):
+                again = " again" if job.source in self._tried else ""
+                self._batch.finish(Outcome(job, error=WorkerError(f"{job.source}: {died.reason}{again}")))
+            else:
+                self._alone.append(job)
+            self._tried.add(job.source)
 
 
-def _with_references(jobs: Sequence[Job], found: Sequence[_Recording], reference: Path) -> list[Job]:
-    if not is_folder(reference):
-        if len(jobs) > 1:
-            raise UsageError(
-                f"{reference} is one file, and there are several recordings; give a folder of references"
-            )
-        if not is_file(reference):
-            raise UsageError(f"{reference}: no such note list or folder; is the path right?")
-        (job,) = jobs
-        if place(reference) in map(place, job.outputs.values()):
-            raise UsageError(f"{reference} is the reference, and would be replaced; write elsewhere with -o")
-        return [replace(job, reference=reference)]
-    written = {place(path) for job in jobs for path in job.outputs.values()}
-    paired = []
-    for job, recording in zip(jobs, found, strict=True):
-        stems = (recording.inside, Path(recording.path.name))
-        candidates = [(reference / stem).with_suffix(ending) for stem in stems for ending in SUFFIXES]
-        # A note list that this very call writes is no reference to it.
-        there = (path for path in candidates if is_file(path) and place(path) not in written)
-        paired.append(replace(job, reference=next(there, candidates[0])))
-    return paired
+def _length(job: Job) -> float:
+    """Seconds of a recording as its header tells, to sort by."""
+    with suppress(PartranscribeError):
+        return probe(job.source).duration or 0.0
+    return 0.0

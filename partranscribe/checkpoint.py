@@ -18,8 +18,8 @@ from .config import Config
 from .errors import CheckpointError
 from .frontend import LogMel, mel_filters
 from .model import Par
-from .note_io import whole_file
 from .paths import sha256_of
+from .whole_file import whole_file
 
 FORMAT = "partranscribe-checkpoint"
 FORMAT_VERSION = 1

@@ -16,8 +16,6 @@ from . import __version__
 
 if TYPE_CHECKING:  # heavy modules are loaded by the commands that need them
     from .score import Score
-    from .timings import Timings
-    from .transcribe import Transcriber
 
 FORMATS = ("midi", "csv", "json", "tsv")
 ENGINES = ("auto", "openvino", "torch")
@@ -132,6 +130,27 @@ def main() -> None:
     help="Of the acoustic modules; bfloat16 is faster on new processors, and moves a note here and there.",
 )
 @click.option("--timings", "show_timings", is_flag=True, help="Print the time that each stage took.")
+@click.option(
+    "-j",
+    "--jobs",
+    "processes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that transcribe; by default one for each core that the memory bears, on CUDA one.",
+)
+@click.option("--include", multiple=True, metavar="GLOB", help="Of folders, only what fits: *.flac, live/*.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Of folders, not what fits.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be written, and do nothing.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first recording that fails.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give a recording of several up after so long without progress.",
+)
+@click.option("--report", type=PATH, help="Write what became of every recording to this JSON file.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def transcribe_command(
     sources: tuple[Path, ...],
@@ -147,13 +166,21 @@ def transcribe_command(
     engine: str,
     precision: str,
     show_timings: bool,
+    processes: int | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    dry_run: bool,
+    fail_fast: bool,
+    time_limit: float,
+    report: Path | None,
     quiet: bool,
 ) -> None:
     """Turn piano recordings into MIDI and note lists.
 
     A SOURCE is a recording in any common format, or a folder, which stands for every recording in it.
-    Recordings in a folder whose outputs are already there are left alone, so a stopped run can be
-    repeated. The exit status is 0 if everything was done, 1 if something failed, 2 for wrong usage.
+    What is done is noted beside the outputs and not done again, so a stopped run can be repeated, and
+    several can share a folder. The exit status is 0 if everything was done, 1 if something failed, 2 for
+    wrong usage, 130 if it was interrupted.
 
     \b
       partranscribe song.wav -o song.mid
@@ -164,42 +191,59 @@ def transcribe_command(
         raise click.UsageError(f"--end {end:g} is not after --start {start:g}")
     if output == "-":
         raise click.UsageError("-o takes a file or a folder; notes are not written to standard output")
-    from . import batch, show
+    from . import batch, plan, show
     from .errors import PartranscribeError
+    from .report import write_report
     from .timings import Timings
+    from .work import Settings
 
-    timings = Timings()
     try:
-        jobs = batch.plan(
+        jobs = plan.plan(
             sources,
             None if output is None else Path(output),
             formats,
             reference=reference,
-            overwrite=overwrite,
             into_folder=output is not None and output.endswith(("/", os.sep)),
+            include=include,
+            exclude=exclude,
         )
-    except batch.UsageError as error:
+    except plan.UsageError as error:
         raise click.UsageError(str(error)) from None
+    settings = Settings(model, device, engine, precision, start, end, pedal_threshold)
+    timings = Timings()
     try:
+        if dry_run:
+            show.print_plan(jobs, batch.would_keep(jobs, settings, overwrite=overwrite))
+            return
         with show.watcher(quiet=quiet, total=len(jobs)) as watcher:
-            outcomes = batch.run(
+            result = batch.run(
                 jobs,
-                lambda: _transcriber(timings, model, device, engine, precision),
+                settings,
                 watcher,
-                start=start,
-                end=end,
-                pedal_threshold=pedal_threshold,
+                processes=processes,
+                overwrite=overwrite,
+                fail_fast=fail_fast,
+                time_limit=time_limit,
+                timings=timings,
             )
+        if report is not None:
+            write_report(report, jobs, result, settings)
     except PartranscribeError as error:
         _fail(error)
-    if len(outcomes) > 1 and not quiet:
-        click.echo(show.tally(outcomes))
-    scored = {outcome.job.name: outcome.score for outcome in outcomes if outcome.score is not None}
+    failed = sum(outcome.error is not None for outcome in result.outcomes)
+    if len(jobs) > 1 and not quiet:
+        click.echo(show.tally(result.outcomes, len(jobs)))
+        if failed and len(jobs) > show.A_SCREENFUL:
+            show.print_failures(result.outcomes)
+    scored = {outcome.job.name: outcome.score for outcome in result.outcomes if outcome.score is not None}
     if scored and not quiet:
         show.print_scores(scored, pedal_threshold)
     if show_timings:
-        show.print_timings(timings.seconds, sum(outcome.duration for outcome in outcomes))
-    sys.exit(1 if any(outcome.error for outcome in outcomes) else 0)
+        show.print_timings(timings.seconds, sum(outcome.duration for outcome in result.outcomes))
+    if result.interrupted:
+        click.echo("interrupted; what is done is kept, and the same command goes on from here", err=True)
+        sys.exit(130)
+    sys.exit(1 if failed else 0)
 
 
 @main.command("evaluate")
@@ -327,13 +371,6 @@ def train_command(
             )
     except PartranscribeError as error:
         _fail(error)
-
-
-def _transcriber(timings: Timings, model: str, device: str, engine: str, precision: str) -> Transcriber:
-    with timings.stage("starting"):
-        from .transcribe import Transcriber
-
-        return Transcriber(model, device, engine=engine, precision=precision, timings=timings)
 
 
 def _fail(error: Exception | str) -> NoReturn:

@@ -6,18 +6,16 @@ import csv
 import io
 import json
 import math
-import os
-import secrets
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .errors import NoteFileError, OutputError
 from .notes import Note, in_order
+from .whole_file import whole_file
 
 # The format that an ending stands for; where several files share a stem, the first listed counts.
 SUFFIXES = {".mid": "midi", ".midi": "midi", ".csv": "csv", ".json": "json", ".tsv": "tsv", ".txt": "tsv"}
@@ -25,6 +23,7 @@ SUFFIXES = {".mid": "midi", ".midi": "midi", ".csv": "csv", ".json": "json", ".t
 COLUMNS = ("onset_s", "offset_s", "pitch", "name", "velocity", "confidence")
 PEDAL_THRESHOLD = 64  # CC64 values from here on mean that the sustain pedal is down
 UNKNOWN_VELOCITY = 64  # given to the notes of a file that has no velocities
+
 
 _REQUIRED = {"onset_s", "offset_s", "pitch", "velocity"}
 _JSON_FORMAT = "partranscribe-notes"
@@ -68,40 +67,6 @@ def write_notes(
     content = WRITERS[name](without_overlaps(notes), about or {})
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Let a file appear whole or not at all: it is written beside its place, then renamed.
-
-    The folder is made where there is none. A link is followed, so that its target is replaced.
-
-    Args:
-        path: where the file shall be.
-
-    Yields:
-        A path in the same folder, with the same ending, to write to.
-
-    Raises:
-        OutputError: anything in the block raised an OSError, or the place is not that of a file.
-    """
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f".part-{secrets.token_hex(6)}{target.suffix}"
-    try:
-        if target.exists() and not target.is_file():
-            raise OutputError(f"{path}: is there and is not a file; name a file to write to")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()  # what cannot be written fails now, not after the work
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        fact = f"cannot be written ({error.strerror or error})"
-        raise OutputError(
-            f"{path}: {fact}; is the folder writable, and is there room on the disk?"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def without_overlaps(notes: Iterable[Note]) -> list[Note]:

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,14 +21,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-from .batch import Job, Outcome, Watcher
+from .plan import Job
 from .score import Measure, Score, average
+from .work import Outcome, Watcher
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .checkpoint import CheckpointInfo
+
+A_SCREENFUL = 20  # lines that can be read together
 
 _WIDE = 160
 _WIDTH_OF_ALL = 110  # columns that precision, recall and F1 of several pieces take
@@ -134,19 +139,53 @@ def summary(outcome: Outcome) -> str:
     """One line on what became of a recording."""
     job = outcome.job
     written = ", ".join(str(path) for path in job.outputs.values())
-    if job.kept:
-        return f"{job.name}: already there, kept: {written} (--overwrite makes it anew)"
+    if outcome.kept:
+        return f"{job.name}: {outcome.kept}, kept: {written} (--overwrite makes it anew)"
     speed = outcome.duration / outcome.seconds if outcome.seconds else 0.0
     count = "1 note" if outcome.notes == 1 else f"{outcome.notes} notes"
     return f"{job.name}: {count} in {_clock(outcome.duration)} → {written} ({speed:.1f}× real time)"
 
 
-def tally(outcomes: Sequence[Outcome]) -> str:
-    """One line on what became of all recordings."""
+def tally(outcomes: Sequence[Outcome], total: int) -> str:
+    """One line on what became of all recordings, of which there were so many."""
     failed = sum(outcome.error is not None for outcome in outcomes)
-    kept = sum(outcome.job.kept for outcome in outcomes)
-    counts = {"done": len(outcomes) - failed - kept, "kept": kept, "failed": failed}
+    kept = sum(bool(outcome.kept) and outcome.error is None for outcome in outcomes)
+    counts = {
+        "done": len(outcomes) - failed - kept,
+        "kept": kept,
+        "failed": failed,
+        "not begun": total - len(outcomes),
+    }
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+def print_plan(jobs: Sequence[Job], kept: Mapping[Path, str]) -> None:
+    """A line for each recording with what would be written of it.
+
+    Args:
+        jobs: of the call.
+        kept: why outputs that are there would be left as they are, by source.
+    """
+    for job in jobs:
+        written = ", ".join(str(path) for path in job.outputs.values()) or "nothing: it is a note list"
+        reason = kept.get(job.source)
+        click.echo(f"{job.name}: {reason}, would keep {written}" if reason else f"{job.name} → {written}")
+    click.echo(f"{len(jobs) - len(kept)} to do, {len(kept)} to keep; nothing was written")
+
+
+def print_failures(outcomes: Sequence[Outcome]) -> None:
+    """A row for each recording that failed, as the lines that told it may be far above."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("failed")
+    table.add_column("reason", overflow="fold")
+    for outcome in failed[:A_SCREENFUL]:
+        reason = str(outcome.error).removeprefix(f"{outcome.job.source}: ")
+        table.add_row(Text(outcome.job.name), Text(reason))
+    out = console(stderr=True)
+    out.print(table)
+    if len(failed) > A_SCREENFUL:
+        out.print(f"and {len(failed) - A_SCREENFUL} more; --report names all of them")
 
 
 class QuietWatcher(Watcher):
@@ -170,7 +209,7 @@ class LineWatcher(QuietWatcher):
     """One line for each recording: for pipes and log files."""
 
     def finished(self, outcome: Outcome) -> None:
-        if outcome.job.kept or outcome.duration:
+        if outcome.kept or outcome.duration:
             self.say(summary(outcome))
         super().finished(outcome)
 
@@ -208,17 +247,36 @@ class BarWatcher(_Bar, LineWatcher):
     def __init__(self, total: int) -> None:
         super().__init__()
         self._total, self._done = total, 0
+        self._lengths: dict[Path, float | None] = {}  # of those in work
+        self._shares: dict[Path, float] = {}
 
     def started(self, job: Job, duration: float | None) -> None:
-        place = f"{self._done + 1} of {self._total}  " if self._total > 1 else ""
-        self._progress.reset(self._task, total=duration, description=f"{place}{job.name}")
+        self._lengths[job.source], self._shares[job.source] = duration, 0.0
+        if self._total == 1:
+            self._progress.reset(self._task, total=duration, description=job.name)
+        else:
+            self._tell(job.name)
 
-    def advanced(self, seconds: float) -> None:
-        self._progress.update(self._task, completed=seconds)
+    def advanced(self, job: Job, seconds: float) -> None:
+        if self._total == 1:
+            self._progress.update(self._task, completed=seconds)
+            return
+        length = self._lengths.get(job.source)
+        self._shares[job.source] = min(seconds / length, 1.0) if length else 0.0
+        self._tell(job.name)
 
     def finished(self, outcome: Outcome) -> None:
         super().finished(outcome)
         self._done += 1
+        self._lengths.pop(outcome.job.source, None)
+        self._shares.pop(outcome.job.source, None)
+        if self._total > 1:
+            self._tell("")
+
+    def _tell(self, name: str) -> None:
+        done = self._done + sum(self._shares.values())
+        description = f"{min(self._done + len(self._shares), self._total)} of {self._total}  {name}"
+        self._progress.update(self._task, total=self._total, completed=done, description=description)
 
     def say(self, line: str, *, err: bool = False) -> None:
         if err or sys.stdout.isatty():  # on the terminal that has the bar: above it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -25,8 +25,12 @@ class Timings:
         try:
             yield
         finally:
-            spent = time.perf_counter() - began
-            with self._lock:
+            self.add({name: time.perf_counter() - began})
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Count what was measured elsewhere."""
+        with self._lock:
+            for name, spent in seconds.items():
                 self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
     def each(self, name: str, items: Iterable[T]) -> Generator[T]:

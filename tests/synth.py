@@ -12,6 +12,7 @@ import soundfile as sf
 from av.container import OutputContainer
 from numpy.typing import NDArray
 
+from conftest import swelling_noise
 from partranscribe.notes import Note
 
 Samples = NDArray[np.float32]
@@ -72,6 +73,12 @@ def write_audio(path: Path, audio: NDArray[np.floating], rate: int, subtype: str
                 file.write(audio[first : first + rate])
         return path
     return write_with_ffmpeg(path, audio, rate, _FFMPEG[path.suffix])
+
+
+def recording(path: Path, seconds: float = 1.5, seed: int = 0) -> Path:
+    """Write noise in which the tiny network hears notes, and make the folder where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_audio(path, swelling_noise(seed, round(seconds * 16_000)), 16_000)
 
 
 def write_with_ffmpeg(

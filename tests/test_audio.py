@@ -143,18 +143,36 @@ def test_audio_that_starts_later_than_its_video_is_found_on_the_clock_of_the_vid
     assert len(result) / RATE == pytest.approx(start + 2.0, abs=0.025)  # the video goes on for another second
 
 
-def test_a_gap_in_the_time_stamps_is_silence(tmp_path: Path) -> None:
+def with_a_gap(tmp_path: Path, seconds: float) -> Path:
+    """Two seconds with a click at one, before which the time stamps jump."""
     path = write_with_ffmpeg(tmp_path / "a.mkv", click(1.0, 2.0, RATE), RATE, "flac")
     with av.open(str(path)) as source, av.open(str(tmp_path / "b.mkv"), "w") as target:
         stream = target.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux(source.streams.audio[0]):
             if packet.pts is not None:
                 packet.stream = stream
-                packet.pts = packet.dts = packet.pts + (3000 if packet.pts >= 500 else 0)  # milliseconds
+                late = round(1000 * seconds) if packet.pts >= 500 else 0
+                packet.pts = packet.dts = packet.pts + late
                 target.mux(packet)
-    audio = read(tmp_path / "b.mkv", RATE)
+    return tmp_path / "b.mkv"
+
+
+def test_a_gap_in_the_time_stamps_is_silence(tmp_path: Path) -> None:
+    audio = read(with_a_gap(tmp_path, 3.0), RATE)
     assert abs(onset(audio) - 4.0) < 0.005
     assert len(audio) / RATE == pytest.approx(5.0, abs=1e-3)
+
+
+def test_time_stamps_that_jump_by_hours_are_wrong(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"b\.mkv: its time stamps jump by 7200 s at 0\.\d s; is it damaged"):
+        read(with_a_gap(tmp_path, 7200.0), RATE)
+
+
+def test_a_rate_that_no_recording_has_is_told(tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "a.wav", click(1.0, 2.0, RATE), 1)
+    for reads in (read, probe):
+        with pytest.raises(AudioError, match=r"a\.wav: its header tells 1 samples a second"):
+            reads(path, *([RATE] if reads is read else []))
 
 
 def test_a_rate_that_changes_on_the_way_is_told(tmp_path: Path) -> None:

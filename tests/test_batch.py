@@ -1,270 +1,597 @@
-"""Which recordings are meant, where their outputs go, and what one failure does to the others."""
+"""Any number of recordings in one call: what is done stays done, whoever fails, stalls or is killed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from conftest import swelling_noise
-from partranscribe.batch import Job, Outcome, UsageError, Watcher, plan, run
+from partranscribe import batch as module
+from partranscribe.batch import WorkerError, available_memory, default_processes, run, would_keep
+from partranscribe.errors import AudioError, CheckpointError, OutputError
+from partranscribe.manifest import CLAIMS, NAME, Entry, Manifest
 from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
-from partranscribe.transcribe import Transcriber
-from synth import write_audio
+from partranscribe.owner import Owner
+from partranscribe.paths import sha256_of
+from partranscribe.plan import Job, plan
+from partranscribe.report import write_report
+from partranscribe.timings import Timings
+from partranscribe.transcribe import Transcriber, Transcription
+from partranscribe.work import Outcome, Settings, Watcher
+from partranscribe.workers import Worker
+from synth import recording
 
-RATE = 16_000
+needs_signals = pytest.mark.skipif(os.name == "nt", reason="a process cannot be stopped there")
 
 
 @pytest.fixture
-def transcriber(tiny_checkpoint: Path) -> Callable[[], Transcriber]:
-    """Makes a transcriber with the tiny network."""
-    return lambda: Transcriber(tiny_checkpoint, device="cpu")
+def settings(tiny_checkpoint: Path) -> Settings:
+    return Settings(model=str(tiny_checkpoint), device="cpu")
 
 
-def recording(path: Path, seconds: float = 1.5, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write_audio(path, swelling_noise(seed, int(seconds * RATE)), RATE)
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no model to be had, and no process that could look for one."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the model was loaded for nothing")
+
+    monkeypatch.setattr(Settings, "transcriber", refuse)
+    monkeypatch.setattr(Worker, "__init__", refuse)
 
 
-def outputs(jobs: list[Job], root: Path) -> list[list[str]]:
-    return [[path.relative_to(root).as_posix() for path in job.outputs.values()] for job in jobs]
+class Diary(Watcher):
+    """Notes all that it is told, one event a line."""
+
+    def __init__(self) -> None:
+        self.entries: list[str] = []
+
+    def started(self, job: Job, duration: float | None) -> None:
+        self.entries.append(f"{job.name} started of {duration}")
+
+    def advanced(self, job: Job, seconds: float) -> None:
+        self.entries.append(f"{job.name} advanced")
+
+    def finished(self, outcome: Outcome) -> None:
+        self.entries.append(f"{outcome.job.name} finished")
+
+    def of(self, name: str) -> list[str]:
+        """What happened to one recording, without repetitions."""
+        return list(dict.fromkeys(entry.removeprefix(f"{name} ") for entry in self.entries if name in entry))
 
 
-def test_output_goes_beside_the_recording_by_default(tmp_path: Path) -> None:
-    assert outputs(plan([tmp_path / "a" / "song.wav"], None), tmp_path) == [["a/song.mid"]]
+def songs(folder: Path, names: str = "abc", seconds: float = 1.5) -> Path:
+    """A folder of recordings, each with a letter for a name."""
+    for seed, name in enumerate(names):
+        recording(folder / f"{name}.wav", seconds, seed)
+    return folder
 
 
-def test_ending_of_the_output_is_its_format(tmp_path: Path) -> None:
-    (job,) = plan([tmp_path / "song.wav"], tmp_path / "notes.CSV")
-    assert job.outputs == {"csv": tmp_path / "notes.CSV"}
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def test_more_formats_stand_beside_the_named_output(tmp_path: Path) -> None:
-    (job,) = plan([tmp_path / "song.wav"], tmp_path / "out.mid", ["midi", "json"])
-    assert job.outputs == {"midi": tmp_path / "out.mid", "json": tmp_path / "out.json"}
+def entered(folder: Path) -> list[str]:
+    """The keys of all lines of a manifest, sorted."""
+    return sorted(json.loads(line)["key"] for line in (folder / NAME).read_text("utf-8").splitlines())
 
 
-def test_folder_is_mirrored_with_all_formats(tmp_path: Path) -> None:
-    for name in ("b.flac", "x/a.wav", "x/y/c.wav", "x/notes.txt", "x/._a.wav"):
-        recording(tmp_path / "in" / name) if not name.endswith("txt") else (tmp_path / "in" / name).touch()
-    jobs = plan([tmp_path / "in"], tmp_path / "out", ["midi", "csv"])
-    assert outputs(jobs, tmp_path) == [
-        ["out/b.mid", "out/b.csv"],
-        ["out/x/a.mid", "out/x/a.csv"],
-        ["out/x/y/c.mid", "out/x/y/c.csv"],
-    ]
-
-
-def test_several_folders_keep_their_names(tmp_path: Path) -> None:
-    sources = [recording(tmp_path / name / "song.wav").parent for name in ("one", "two")]
-    assert outputs(plan(sources, tmp_path / "out"), tmp_path) == [["out/one/song.mid"], ["out/two/song.mid"]]
-
-
-def test_recordings_that_share_a_name_keep_their_endings(tmp_path: Path) -> None:
-    for name in ("song.flac", "song.wav", "other.wav"):
-        recording(tmp_path / name)
-    jobs = plan([tmp_path], tmp_path / "out")
-    assert outputs(jobs, tmp_path / "out") == [["other.mid"], ["song.flac.mid"], ["song.wav.mid"]]
-
-
-def test_two_recordings_for_one_output_are_refused(tmp_path: Path) -> None:
-    sources = [tmp_path / "a" / "song.wav", tmp_path / "b" / "song.wav"]
-    with pytest.raises(UsageError, match=r"a/song\.wav and .*b/song\.wav would both be written to"):
-        plan(sources, tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("sources", "output", "message"),
-    [
-        (["song.wav"], "song.xyz", "is no format"),
-        (["a.wav", "b.wav"], "song.mid", "is one file"),
-        (["."], "song.mid", "is one file"),
-    ],
-)
-def test_outputs_that_do_not_fit_the_sources_are_refused(
-    sources: list[str], output: str, message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        plan([tmp_path / source for source in sources], tmp_path / output)
-
-
-def test_finished_recordings_are_kept_unless_asked(tmp_path: Path) -> None:
-    recording(tmp_path / "song.wav")
-    (tmp_path / "song.mid").touch()
-    assert [job.kept for job in plan([tmp_path], None)] == [True]
-    assert [job.kept for job in plan([tmp_path], None, ["midi", "csv"])] == [False]
-    assert [job.kept for job in plan([tmp_path], None, overwrite=True)] == [False]
-    assert [job.kept for job in plan([tmp_path / "song.wav"], tmp_path / "song.mid")] == [False]
-
-
-def test_references_are_paired_by_place_and_name(tmp_path: Path) -> None:
-    recording(tmp_path / "in" / "x" / "song.wav")
-    recording(tmp_path / "in" / "y" / "song.wav")
-    for name in ("x/song.tsv", "y/song.mid"):
-        (tmp_path / "truth" / name).parent.mkdir(parents=True)
-        (tmp_path / "truth" / name).touch()
-    jobs = plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "truth")
-    assert [job.reference for job in jobs] == [tmp_path / "truth/x/song.tsv", tmp_path / "truth/y/song.mid"]
-
-
-def test_one_reference_for_several_recordings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="several recordings"):
-        plan([tmp_path / "a.wav", tmp_path / "b.wav"], None, reference=tmp_path / "truth.mid")
-
-
-def test_one_bad_recording_does_not_stop_the_others(
-    tmp_path: Path, transcriber: Callable[[], Transcriber]
-) -> None:
-    recording(tmp_path / "in" / "a.wav")
+def test_one_bad_recording_does_not_stop_the_others(tmp_path: Path, settings: Settings) -> None:
+    songs(tmp_path / "in")
     (tmp_path / "in" / "b.wav").write_text("not a recording")
-    recording(tmp_path / "in" / "c.wav")
-    outcomes = run(plan([tmp_path / "in"], tmp_path / "out", ["midi", "csv"]), transcriber)
-    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
-    assert "b.wav" in str(outcomes[1].error)
-    written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["a.csv", "a.mid", "c.csv", "c.mid"]
-    assert outcomes[0].notes == len(read_notes(tmp_path / "out" / "a.csv")) > 0
-    assert outcomes[0].duration == pytest.approx(1.5)
+    result = run(plan([tmp_path / "in"], tmp_path / "out", ["midi", "csv"]), settings, processes=0)
+    assert [type(outcome.error) for outcome in result.outcomes] == [type(None), AudioError, type(None)]
+    assert "b.wav" in str(result.outcomes[1].error)
+    assert names(tmp_path / "out") == ["a.csv", "a.mid", "c.csv", "c.mid", NAME]
+    assert result.outcomes[0].notes == len(read_notes(tmp_path / "out" / "a.csv")) > 0
+    assert not result.interrupted
+    assert result.seconds > 0
 
 
-def test_nothing_is_written_where_one_output_cannot_be(
-    tmp_path: Path, transcriber: Callable[[], Transcriber]
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+def test_a_name_that_is_no_text_costs_its_recording(tmp_path: Path, settings: Settings) -> None:
+    songs(tmp_path / "in", "a")
+    Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/\xff.wav")).write_bytes(b"no matter what")
+    jobs = plan([tmp_path / "in"], tmp_path / "out")
+    result = run(jobs, settings, processes=0)
+    assert [outcome.error is None for outcome in result.outcomes] == [True, False]
+    assert "the name is not valid text" in str(result.outcomes[1].error)
+    write_report(tmp_path / "report.json", jobs, result, settings)
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["counts"] == {"done": 1, "failed": 1}
+
+
+def test_a_source_that_went_away_is_told_as_such(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in", "a")], tmp_path / "out")
+    run(jobs, settings, processes=0)
+    jobs[0].source.unlink()
+    (outcome,) = run(jobs, settings, processes=0).outcomes
+    assert "a.wav: No such file or directory; check its name" in str(outcome.error)
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_an_output_folder_that_is_none_is_told(what: str, tmp_path: Path, settings: Settings) -> None:
+    if what == "folder":
+        (tmp_path / "out" / NAME).mkdir(parents=True)
+    else:
+        (tmp_path / "out").touch()
+    jobs = plan([songs(tmp_path / "in", "a")], tmp_path / "out", into_folder=True)
+    with pytest.raises(OutputError, match="cannot be read"):
+        run(jobs, settings, processes=0)
+
+
+def test_nothing_to_do_is_done_at_once(settings: Settings, no_model: None) -> None:
+    assert run([], settings).outcomes == []
+
+
+def test_recordings_beside_which_outputs_go_have_their_manifest_there(
+    tmp_path: Path, settings: Settings
 ) -> None:
-    source = recording(tmp_path / "song.wav")
-    (tmp_path / "out" / "song.csv").mkdir(parents=True)
-    (outcome,) = run(plan([source], tmp_path / "out", ["midi", "csv"]), transcriber)
-    assert "song.csv" in str(outcome.error)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["song.csv"]
+    songs(tmp_path / "in" / "x", "a")
+    assert run(plan([tmp_path / "in"], None), settings, processes=0).outcomes[0].error is None
+    assert names(tmp_path / "in") == [NAME, "x", "x/a.mid", "x/a.wav"]
 
 
-def test_score_counts_only_the_part_that_was_transcribed(
-    tmp_path: Path, transcriber: Callable[[], Transcriber]
+@pytest.mark.parametrize("processes", [0, 2, None])
+def test_what_is_done_is_kept_and_needs_no_model(
+    processes: int | None, tmp_path: Path, settings: Settings, request: pytest.FixtureRequest
 ) -> None:
-    source = recording(tmp_path / "song.wav", seconds=4)
-    (whole,) = run(plan([source], tmp_path / "song.csv"), transcriber)
-    jobs = plan([source], tmp_path / "part.csv", reference=tmp_path / "song.csv")
-    (part,) = run(jobs, transcriber, start=1.0, end=2.0)
-    inside = [note for note in read_notes(tmp_path / "song.csv") if 1.0 <= note.onset < 2.0]
-    assert part.score is not None
-    assert part.score.reference_notes == len(inside) < whole.notes
+    jobs = plan([songs(tmp_path / "in")], tmp_path / "out")
+    run(jobs, settings, processes=0)
+    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in names(tmp_path / "out")}
+    request.getfixturevalue("no_model")
+    diary = Diary()
+    result = run(jobs, settings, diary, processes=processes)
+    assert [(outcome.kept, outcome.error) for outcome in result.outcomes] == [("done before", None)] * 3
+    assert diary.entries == ["a.wav finished", "b.wav finished", "c.wav finished"]
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before} == before
+    assert names(tmp_path / "out") == sorted(before)
 
 
-def test_missing_reference_fails_but_the_output_stays(
-    tmp_path: Path, transcriber: Callable[[], Transcriber]
-) -> None:
-    source = recording(tmp_path / "song.wav")
-    (tmp_path / "truth").mkdir()
-    jobs = plan([source], tmp_path / "song.mid", reference=tmp_path / "truth")
-    (outcome,) = run(jobs, transcriber)
-    assert str(Path("truth") / "song.mid") in str(outcome.error)
-    assert (tmp_path / "song.mid").is_file()
-    with pytest.raises(UsageError, match=r"nowhere\.mid: no such"):
-        plan([source], tmp_path / "song.mid", reference=tmp_path / "nowhere.mid")
+def test_a_changed_recording_is_done_again_alone(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in")], tmp_path / "out", ["csv"])
+    run(jobs, settings, processes=0)
+    before = [path.read_bytes() for path in sorted((tmp_path / "out").glob("*.csv"))]
+    recording(tmp_path / "in" / "b.wav", seconds=2, seed=9)
+    result = run(jobs, settings, processes=0)
+    after = [path.read_bytes() for path in sorted((tmp_path / "out").glob("*.csv"))]
+    assert [outcome.kept for outcome in result.outcomes] == ["done before", "", "done before"]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
+    assert entered(tmp_path / "out") == ["a", "b", "b", "c"]
 
 
-def test_an_output_never_replaces_its_source_or_its_reference(tmp_path: Path) -> None:
-    source, truth = recording(tmp_path / "song.wav"), tmp_path / "song.mid"
-    write_notes(truth, [Note(0.5, 1.0, 60, 64)])
-    with pytest.raises(UsageError, match="reference"):
-        plan([source], truth, reference=truth)
-    with pytest.raises(UsageError, match="own notes"):
-        plan([source.rename(tmp_path / "song.txt")], tmp_path / "song.txt")
+def test_other_settings_do_it_again(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in", "a")], tmp_path / "out")
+    run(jobs, settings, processes=0)
+    (outcome,) = run(jobs, replace(settings, end=1.0), processes=0).outcomes
+    assert (outcome.kept, outcome.duration) == ("", 1.0)
 
 
-def test_what_a_call_writes_is_no_reference_to_it(tmp_path: Path) -> None:
-    source = recording(tmp_path / "data" / "song.wav")
-    for ending in (".mid", ".tsv"):
-        write_notes(source.with_suffix(ending), [Note(0.5, 1.0, 60, 64)])
-    (job,) = plan([tmp_path / "data"], None, reference=tmp_path / "data", overwrite=True)
-    assert job.outputs == {"midi": source.with_suffix(".mid")}
-    assert job.reference == source.with_suffix(".tsv")
+def test_all_is_made_anew_where_that_is_asked_for(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in", "ab")], tmp_path / "out", ["csv"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.csv").write_text("another's")
+    kept = run(jobs, settings, processes=0)
+    assert [outcome.kept for outcome in kept.outcomes] == ["already there", ""]
+    assert (tmp_path / "out" / "a.csv").read_text() == "another's"
+    anew = run(jobs, settings, processes=0, overwrite=True)
+    assert [outcome.kept for outcome in anew.outcomes] == ["", ""]
+    assert len(read_notes(tmp_path / "out" / "a.csv")) == anew.outcomes[0].notes
+    assert entered(tmp_path / "out") == ["a", "b", "b"]
 
 
-def test_the_reference_of_a_file_is_found_by_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recording(tmp_path / "records" / "song.wav")
-    for place in ("truth", "records"):
-        (tmp_path / place).mkdir(exist_ok=True)
-        write_notes(tmp_path / place / "song.tsv", [Note(0.5, 1.0, 60, 64)])
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    (job,) = plan([Path("../records/song.wav")], None, reference=Path("../truth"))
-    assert job.reference == Path("../truth/song.tsv")
+def test_missing_formats_are_not_made_beside_another_s_work(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in", "ab")], tmp_path / "out", ["midi", "csv"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.csv").write_text("another's")
+    first, second = run(jobs, settings, processes=0).outcomes
+    assert isinstance(first.error, OutputError)
+    assert second.error is None
+    assert names(tmp_path / "out") == ["a.csv", "b.csv", "b.mid", NAME]
 
 
-def test_kept_outputs_are_scored(tmp_path: Path, transcriber: Callable[[], Transcriber]) -> None:
-    source, out = recording(tmp_path / "song.wav"), tmp_path / "out"
-    run(plan([source], out), transcriber)
-    write_notes(tmp_path / "truth.csv", read_notes(out / "song.mid"))
-    (outcome,) = run(plan([source], out, reference=tmp_path / "truth.csv"), transcriber)
-    assert outcome.job.kept
+def test_what_is_kept_is_scored(tmp_path: Path, settings: Settings, request: pytest.FixtureRequest) -> None:
+    source = songs(tmp_path / "in", "a")
+    run(plan([source], tmp_path / "out"), settings, processes=0)
+    write_notes(tmp_path / "truth" / "a.csv", read_notes(tmp_path / "out" / "a.mid"))
+    request.getfixturevalue("no_model")
+    (outcome,) = run(plan([source], tmp_path / "out", reference=tmp_path / "truth"), settings).outcomes
+    assert outcome.kept == "done before"
     assert outcome.score is not None
     assert outcome.score.note.f1 == 1.0
 
 
-def test_a_note_list_given_as_a_recording_fails_alone(
-    tmp_path: Path, transcriber: Callable[[], Transcriber]
+def test_an_output_that_was_named_is_made_anew_without_a_manifest(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([recording(tmp_path / "song.wav")], tmp_path / "out" / "song.mid")
+    for _ in range(2):
+        (outcome,) = run(jobs, settings).outcomes
+        assert outcome.kept == ""
+        assert names(tmp_path / "out") == ["song.mid"]
+
+
+def test_the_first_failure_is_the_last_where_that_is_asked_for(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in", "abcd")], tmp_path / "out")
+    (tmp_path / "in" / "b.wav").write_text("not a recording")
+    result = run(jobs, settings, processes=0, fail_fast=True)
+    assert [outcome.job.name for outcome in result.outcomes] == ["a.wav", "b.wav"]
+    assert not result.interrupted
+    assert names(tmp_path / "out") == ["a.mid", NAME]
+
+
+class Impatient(Watcher):
+    """Is interrupted in the middle of a recording."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def advanced(self, job: Job, seconds: float) -> None:
+        if job.name == self._name:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_an_interrupted_call_keeps_what_is_done_and_the_next_goes_on(
+    processes: int, tmp_path: Path, settings: Settings
 ) -> None:
-    source = recording(tmp_path / "song.wav")
-    write_notes(tmp_path / "song.mid", [Note(0.5, 1.0, 60, 64)])
-    before = (tmp_path / "song.mid").read_bytes()
-    listed, heard = run(plan([tmp_path / "song.mid", source], tmp_path / "out"), transcriber)
-    assert "is a note list" in str(listed.error)
-    assert heard.error is None
-    assert (tmp_path / "song.mid").read_bytes() == before
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["song.mid"]
+    jobs = plan([songs(tmp_path / "in")], tmp_path / "out", ["midi", "csv"])
+    result = run(jobs, settings, Impatient("b.wav"), processes=processes)
+    assert result.interrupted
+    assert [(outcome.job.name, outcome.error) for outcome in result.outcomes] == [("a.wav", None)]
+    assert names(tmp_path / "out") == ["a.csv", "a.mid", NAME]
+    assert multiprocessing.active_children() == []
+    result = run(jobs, settings, processes=0)
+    assert [outcome.kept for outcome in result.outcomes] == ["done before", "", ""]
 
 
-def test_a_source_given_twice_is_done_once(tmp_path: Path) -> None:
-    source = recording(tmp_path / "song.wav")
-    assert len(plan([source, source], tmp_path / "out")) == 1
+def test_what_killed_processes_left_is_taken_away(tmp_path: Path, settings: Settings) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    jobs = plan([songs(tmp_path / "in", "a")], tmp_path / "out")
+    left = tmp_path / "out" / "x" / f".part-{Owner.myself().host}-{process.pid}-1-0123456789ab.mid"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    run(jobs, settings, processes=0)
+    assert names(tmp_path / "out") == ["a.mid", NAME, "x"]
 
 
-def test_json_tells_the_length_of_the_source_and_the_part(
-    tmp_path: Path, transcriber: Callable[[], Transcriber]
+@pytest.mark.parametrize("content", [None, b"no weights"])
+def test_what_is_wrong_with_the_model_is_raised(content: bytes | None, tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    if content is not None:
+        model.write_bytes(content)
+    jobs = plan([songs(tmp_path / "in")], tmp_path / "out")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        run(jobs, Settings(model=str(model), device="cpu"), processes=0)
+    assert not list((tmp_path / "out").glob("**/*"))
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from partranscribe.manifest import Claims
+with Claims() as claims:
+    assert claims.take(Path(sys.argv[1]), sys.argv[2]) is None
+    print("taken", flush=True)
+    input()
+"""
+
+
+class Other(Watcher):
+    """Another process, which has one recording in work until this one has done another.
+
+    Args:
+        folder: of the outputs.
+        key: of what it has.
+        entry: what it then enters, if it comes to an end.
+    """
+
+    def __init__(self, folder: Path, key: str, entry: Entry | None) -> None:
+        self._folder, self._entry = folder, entry
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", CLAIM, str(folder), key], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline().strip() == b"taken"
+
+    def finished(self, outcome: Outcome) -> None:
+        if self._entry is not None:
+            Manifest(self._folder).add(self._entry)
+        self._process.kill()
+        self._process.communicate()
+
+
+def entry_of(job: Job, settings: Settings) -> Entry:
+    """That its output, which is there, was made as these settings say."""
+    state = job.source.stat()
+    return Entry(
+        key=job.source.stem,
+        source=job.name,
+        size=state.st_size,
+        modified_ns=state.st_mtime_ns,
+        source_sha256=sha256_of(job.source),
+        work=settings.identity(sha256_of(Path(settings.model))),
+        outputs={name: sha256_of(path) for name, path in job.outputs.items()},
+        notes=1,
+        duration_s=1.5,
+        seconds=0.1,
+    )
+
+
+@needs_signals
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_another_process_has_in_work_is_done_when_that_is_killed(
+    overwrite: bool, tmp_path: Path, settings: Settings
 ) -> None:
-    source = recording(tmp_path / "song.wav", seconds=4)
-    for start, end, part in ((0.0, None, (0.0, 4.0)), (1.0, 2.5, (1.0, 2.5))):
-        run(plan([source], tmp_path / "song.json"), transcriber, start=start, end=end)
-        document = json.loads((tmp_path / "song.json").read_text())
-        assert document["duration_s"] == 4.0
-        assert (document["start_s"], document["end_s"]) == part
+    jobs = plan([songs(tmp_path / "in", "ab")], tmp_path / "out")
+    other = Other(tmp_path / "out", "a", None)
+    result = run(jobs, settings, other, processes=0, overwrite=overwrite)
+    assert [(outcome.kept, outcome.error) for outcome in result.outcomes] == [("", None), ("", None)]
+    assert names(tmp_path / "out") == ["a.mid", "b.mid", NAME]
 
 
-def test_watcher_sees_each_recording_begin_advance_and_end(
-    tmp_path: Path, transcriber: Callable[[], Transcriber]
+@needs_signals
+def test_what_another_process_makes_meanwhile_is_not_made_anew(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in", "ab")], tmp_path / "out")
+    write_notes(jobs[0].outputs["midi"], [Note(0.5, 1.0, 60, 64)])
+    before = jobs[0].outputs["midi"].read_bytes()
+    Manifest(tmp_path / "out").add(replace(entry_of(jobs[0], settings), finished="2000-01-01T00:00:00Z"))
+    other = Other(tmp_path / "out", "a", entry_of(jobs[0], settings))
+    result = run(jobs, settings, other, processes=0, overwrite=True)
+    assert [outcome.kept for outcome in result.outcomes] == ["done before", ""]
+    assert jobs[0].outputs["midi"].read_bytes() == before
+
+
+RUN = """
+import json, sys
+from pathlib import Path
+from partranscribe import batch, plan, transcribe, work
+jobs = plan.plan([Path(sys.argv[1])], Path(sys.argv[2]))
+print("ready", flush=True)
+input()
+result = batch.run(jobs, work.Settings(model=sys.argv[3], device="cpu"), processes=0)
+print(json.dumps([[outcome.job.name, outcome.kept, str(outcome.error or "")] for outcome in result.outcomes]))
+"""
+
+
+def test_two_calls_divide_a_folder_between_them(tmp_path: Path, settings: Settings) -> None:
+    source, out = songs(tmp_path / "in", "abcdefghijkl", seconds=1), tmp_path / "out"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", RUN, str(source), str(out), settings.model],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    told = [json.loads(process.communicate()[0]) for process in processes]
+    for rows in told:
+        assert [name for name, _, _ in rows] == [f"{letter}.wav" for letter in "abcdefghijkl"]
+        assert [error for _, _, error in rows] == [""] * 12
+    assert sum(not kept for rows in told for _, kept, _ in rows) == 12
+    assert entered(out) == list("abcdefghijkl")
+    assert names(out) == [*(f"{letter}.mid" for letter in "abcdefghijkl"), NAME]
+
+
+@dataclass(frozen=True)
+class Fated(Settings):
+    """Settings with which a worker meets its fate at some recordings.
+
+    Args:
+        fates: `killed`, `killed once` or `stopped`, by the name of the recording; of no name, at the start.
+        together: how many recordings it takes at once.
+    """
+
+    fates: tuple[tuple[str, str], ...] = ()
+    together: int = 1
+
+    def transcriber(self, timings: Timings | None = None) -> Transcriber:
+        meet(Path(), self.fates)
+        warnings.warn("a worker was warned", stacklevel=1)
+        return FatedTranscriber(self, timings)
+
+
+class FatedTranscriber(Transcriber):
+    """Meets the fate of its settings."""
+
+    def __init__(self, settings: Fated, timings: Timings | None) -> None:
+        super().__init__(settings.model, settings.device, timings=timings, together=settings.together)
+        self._fates = settings.fates
+
+    def transcribe(self, path: str | Path, **options: Any) -> Transcription:
+        meet(Path(path), self._fates)
+        return super().transcribe(path, **options)
+
+    def transcribe_several(
+        self, paths: Sequence[str | Path], **options: Any
+    ) -> Iterator[Transcription | AudioError]:
+        for path in paths:
+            meet(Path(path), self._fates)
+        return super().transcribe_several(paths, **options)
+
+
+def meet(path: Path, fates: Sequence[tuple[str, str]]) -> None:
+    """End or stop this process if that is the fate of a recording."""
+    fate = dict(fates).get(path.name)
+    if fate == "killed once":
+        met = path.with_suffix(".met")
+        fate = None if met.exists() else "killed"
+        met.touch()
+    if fate == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fate == "stopped":
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@pytest.fixture
+def fated(tiny_checkpoint: Path) -> Fated:
+    return Fated(model=str(tiny_checkpoint), device="cpu")
+
+
+def test_workers_tell_all_and_outcomes_are_in_the_order_of_the_jobs(tmp_path: Path, fated: Fated) -> None:
+    for name, seconds in (("a", 3.0), ("c", 1.0), ("d", 2.0)):
+        recording(tmp_path / "in" / f"{name}.wav", seconds)
+    (tmp_path / "in" / "b.wav").write_text("not a recording")
+    diary, timings = Diary(), Timings()
+    with pytest.warns(UserWarning, match="a worker was warned") as warned:
+        result = run(plan([tmp_path / "in"], tmp_path / "out"), fated, diary, processes=2, timings=timings)
+    assert len(warned) == 1  # however many of them were
+    assert [outcome.job.name for outcome in result.outcomes] == ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert [outcome.duration for outcome in result.outcomes] == [3.0, 0.0, 1.0, 2.0]
+    assert isinstance(result.outcomes[1].error, AudioError)
+    assert diary.of("a.wav") == ["started of 3.0", "advanced", "finished"]
+    assert diary.of("b.wav") == ["finished"]
+    assert {"starting", "decoding", "writing"} <= timings.seconds.keys()
+    assert names(tmp_path / "out") == ["a.mid", "c.mid", "d.mid", NAME]
+    assert entered(tmp_path / "out") == ["a", "c", "d"]
+    assert multiprocessing.active_children() == []
+
+
+@needs_signals
+@pytest.mark.filterwarnings("ignore:a worker was warned")
+def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path, fated: Fated) -> None:
+    jobs = plan([songs(tmp_path / "in", "abcd")], tmp_path / "out")
+    result = run(jobs, replace(fated, fates=(("a.wav", "killed once"),)), processes=2)
+    assert (tmp_path / "in" / "a.met").exists()
+    assert [(outcome.job.name, outcome.error) for outcome in result.outcomes] == [
+        (f"{name}.wav", None) for name in "abcd"
+    ]
+    assert names(tmp_path / "out") == ["a.mid", "b.mid", "c.mid", "d.mid", NAME]
+    assert entered(tmp_path / "out") == ["a", "b", "c", "d"]
+
+
+@needs_signals
+@pytest.mark.filterwarnings("ignore:a worker was warned")
+def test_a_recording_that_kills_its_worker_again_is_named_and_those_beside_it_are_done(
+    tmp_path: Path, fated: Fated
 ) -> None:
-    class Diary(Watcher):
-        def __init__(self) -> None:
-            self.entries: list[str] = []
-
-        def started(self, job: Job, duration: float | None) -> None:
-            self.entries.append(f"started {job.name} of {duration}")
-
-        def advanced(self, seconds: float) -> None:
-            self.entries.append("advanced")
-
-        def finished(self, outcome: Outcome) -> None:
-            self.entries.append(f"finished {outcome.job.name}")
-
-    recording(tmp_path / "a.wav")
-    diary = Diary()
-    run(plan([tmp_path], None), transcriber, diary)
-    assert diary.entries[0] == "started a.wav of 1.5"
-    assert diary.entries[-1] == "finished a.wav"
-    assert set(diary.entries[1:-1]) == {"advanced"}
+    jobs = plan([songs(tmp_path / "in", "abcd")], tmp_path / "out")
+    fated = replace(fated, fates=(("b.wav", "killed"),), together=2)
+    result = run(jobs, fated, processes=1)
+    assert [outcome.error is None for outcome in result.outcomes] == [True, False, True, True]
+    error = result.outcomes[1].error
+    assert isinstance(error, WorkerError)
+    assert str(jobs[1].source) in str(error)
+    assert "SIGKILL" in str(error)
+    assert names(tmp_path / "out") == ["a.mid", "c.mid", "d.mid", NAME]
 
 
-def test_kept_recordings_need_no_model(tmp_path: Path) -> None:
-    def no_model() -> Transcriber:
-        raise AssertionError("the model was loaded for nothing")
+class Leaps(Watcher):
+    """A clock on which hours pass while one recording is in work."""
 
-    recording(tmp_path / "song.wav")
-    (tmp_path / "song.mid").touch()
-    (outcome,) = run(plan([tmp_path], None), no_model)
-    assert outcome.job.kept
-    assert outcome.error is None
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._leaps, self._ahead = False, 0.0
+
+    def monotonic(self) -> float:
+        self._ahead += 3600 * self._leaps
+        return time.monotonic() + self._ahead
+
+    def started(self, job: Job, duration: float | None) -> None:
+        self._leaps = job.name == self._name
+
+    def finished(self, outcome: Outcome) -> None:
+        self._leaps = False
+
+
+@needs_signals
+@pytest.mark.filterwarnings("ignore:a worker was warned")
+def test_a_worker_that_makes_no_progress_is_ended_and_its_recording_named(
+    tmp_path: Path, fated: Fated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = plan([songs(tmp_path / "in", "ab")], tmp_path / "out")
+    clock = Leaps("a.wav")
+    monkeypatch.setattr("partranscribe.workers.time", SimpleNamespace(monotonic=clock.monotonic))
+    result = run(jobs, replace(fated, fates=(("a.wav", "stopped"),)), clock, processes=1, time_limit=900)
+    stalled, done = result.outcomes
+    assert isinstance(stalled.error, WorkerError)
+    assert str(stalled.error) == f"{jobs[0].source}: made no progress for 900 s"
+    assert done.error is None
+    assert names(tmp_path / "out") == ["b.mid", NAME]
+
+
+@needs_signals
+def test_workers_that_die_before_they_begin_end_the_call(
+    tmp_path: Path, fated: Fated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FALSE_STARTS", 1)
+    jobs = plan([songs(tmp_path / "in")], tmp_path / "out")
+    with pytest.raises(WorkerError, match=r"tiny\.safetensors: .* with SIGKILL"):
+        run(jobs, replace(fated, fates=(("", "killed"),)), processes=1)
+    assert multiprocessing.active_children() == []
+    assert not (tmp_path / "out" / CLAIMS).exists()
+
+
+def test_what_is_wrong_with_the_model_of_a_worker_is_raised(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    jobs = plan([songs(tmp_path / "in")], tmp_path / "out")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        run(jobs, Settings(model=str(tmp_path / "model.safetensors"), device="cpu"), processes=1)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "jobs", "processes"),
+    [
+        (8, 64e9, 100, 8),
+        (8, 64e9, 3, 3),
+        (8, 4e9, 100, 3),
+        (8, 1e9, 100, 1),
+        (8, None, 100, 8),
+        (1, 64e9, 100, 1),
+        (8, 64e9, 0, 1),
+    ],
+)
+def test_there_are_no_more_processes_than_cores_memory_and_jobs_bear(
+    cores: int, memory: float | None, jobs: int, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    monkeypatch.setattr(module, "available_memory", lambda: memory)
+    assert default_processes(jobs) == processes
+
+
+def test_the_memory_that_is_available_is_known_or_not() -> None:
+    memory = available_memory()
+    assert memory is None or memory > 0
+
+
+def test_what_would_be_kept_is_told_without_a_model(
+    tmp_path: Path, settings: Settings, request: pytest.FixtureRequest
+) -> None:
+    source, out = songs(tmp_path / "in", "abcd"), tmp_path / "out"
+    jobs = plan([source], out, ["midi", "csv"])
+    run([jobs[0], jobs[1]], settings, processes=0)
+    request.getfixturevalue("no_model")
+    recording(source / "b.wav", seconds=2)  # another than it was
+    for path in (*jobs[2].outputs.values(), jobs[3].outputs["csv"]):
+        path.write_text("another's")
+    expected = {source / "a.wav": "done before", source / "c.wav": "already there"}
+    assert would_keep(jobs, settings) == expected
+    assert would_keep(jobs, settings, overwrite=True) == {}
+    assert would_keep(plan([source / "a.wav"], out / "a.mid"), settings) == {}
+    other = replace(settings, start=0.5)
+    assert would_keep(jobs, other) == {source / "c.wav": "already there"}
+
+
+def test_what_would_be_kept_of_an_unknown_model_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        would_keep([], Settings(model=str(tmp_path / "no.safetensors")))

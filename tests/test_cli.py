@@ -103,7 +103,7 @@ def test_unreadable_recording_is_one_line_and_status_1(
     (line,) = result.stderr.splitlines()
     assert name in line
     assert fact in line
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["song.mid"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["partranscribe.jsonl", "song.mid"]
 
 
 def test_several_recordings_are_counted(song: Path, model: list[str], tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_too_short_and_not_finite_audio_are_errors(model: list[str], tmp_path: P
     write_audio(tmp_path / "sample.wav", broken[:1], RATE)
     result = call(tmp_path / "nan.wav", tmp_path / "sample.wav", "-o", tmp_path / "out", *model)
     assert result.exit_code == 1
-    first, second = result.stderr.splitlines()
+    first, second = sorted(result.stderr.splitlines())
     assert "nan.wav: the sample at 0.500 s is not finite" in first
     assert "sample.wav" in second
     assert "0.128 s" in second
@@ -217,10 +217,57 @@ def test_kept_outputs_are_said_and_are_no_failure(song: Path, model: list[str], 
     before = (out / "song.mid").stat().st_mtime_ns
     result = call(song, "-o", out, *model)
     assert result.exit_code == 0
-    assert "already there, kept" in result.stdout
+    assert "done before, kept" in result.stdout
     assert (out / "song.mid").stat().st_mtime_ns == before
     assert call(song, "-o", out, "--overwrite", *model).exit_code == 0
     assert (out / "song.mid").stat().st_mtime_ns > before
+
+
+def test_a_dry_run_tells_what_would_be_done(song: Path, model: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call(song, "-o", out, *model)
+    write_audio(tmp_path / "other.wav", swelling_noise(1, RATE), RATE)
+    before = sorted(out.iterdir())
+    result = call(tmp_path, "-o", out, "--dry-run", *model)
+    assert result.stdout.splitlines() == [
+        f"other.wav → {out / 'other.mid'}",
+        f"song.wav: done before, would keep {out / 'song.mid'}",
+        "1 to do, 1 to keep; nothing was written",
+    ]
+    assert sorted(out.iterdir()) == before
+
+
+def test_a_report_names_what_became_of_each(song: Path, model: list[str], tmp_path: Path) -> None:
+    result = call(tmp_path / "no.wav", song, "-o", tmp_path, "--report", tmp_path / "r.json", *model)
+    assert result.exit_code == 1
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["counts"] == {"done": 1, "failed": 1}
+    assert [Path(file["source"]).name for file in report["files"]] == ["no.wav", "song.wav"]
+    assert "No such file" in report["files"][0]["reason"]
+
+
+def test_folders_are_filtered_by_patterns(model: list[str], tmp_path: Path) -> None:
+    for name in ("a.wav", "a.flac", "live/a.flac"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    filters = ("--include", "*.flac", "--exclude", "live/*")
+    result = call(tmp_path / "in", "-o", tmp_path / "out", "--dry-run", *filters, *model)
+    assert result.stdout.splitlines()[:-1] == [f"a.flac → {tmp_path / 'out' / 'a.mid'}"]
+
+
+def test_what_was_interrupted_says_how_to_go_on(
+    song: Path, model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("partranscribe.transcribe.Transcriber.transcribe", interrupted)
+        result = call(song, "-o", tmp_path / "out", *model)
+    assert result.exit_code == 130
+    assert "the same command goes on from here" in result.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".mid", ".part")]
+    assert call(song, "-o", tmp_path / "out", *model).exit_code == 0
 
 
 def test_part_of_a_recording_keeps_the_times_of_the_file(

@@ -26,7 +26,6 @@ from partranscribe.note_io import (
     format_of,
     midi_bytes,
     read_notes,
-    whole_file,
     without_overlaps,
     write_notes,
 )
@@ -242,11 +241,6 @@ def test_maps_list_without_velocities_is_read_with_velocity_64(tmp_path: Path) -
     assert read_notes(path) == [Note(0.25, 2.0, 40, 64), Note(0.5, 1.0, 60, 64)]
 
 
-def test_folders_are_made(tmp_path: Path) -> None:
-    write_notes(tmp_path / "new" / "folder" / "a.csv", NOTES)
-    assert len(read_notes(tmp_path / "new" / "folder" / "a.csv")) == len(NOTES)
-
-
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,51 +257,6 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(
         write_notes(path, NOTES)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.csv"]
     assert path.read_text() == "old"
-
-
-def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
-    def interrupt() -> None:
-        with whole_file(tmp_path / "a.mid") as temporary:
-            temporary.write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupt()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    with whole_file(path) as temporary:
-        temporary.write_bytes(b"first")
-        assert temporary.parent == path.parent
-        assert temporary.suffix == path.suffix
-        assert not path.exists()
-    assert path.read_bytes() == b"first"
-
-
-def test_writing_through_a_link_replaces_its_target(tmp_path: Path) -> None:
-    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
-    target.write_text("old")
-    try:
-        link.symlink_to(target)
-    except OSError:
-        pytest.skip("links are not allowed here")
-    write_notes(link, NOTES)
-    assert link.is_symlink()
-    assert len(read_notes(target)) == len(NOTES)
-
-
-def test_a_place_that_is_a_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.mid").mkdir()
-    with pytest.raises(OutputError, match=r"a\.mid: is there and is not a file"):
-        write_notes(tmp_path / "a.mid", NOTES)
-
-
-def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"a\.mid: cannot be written"):
-        write_notes(tmp_path / "file" / "a.mid", NOTES)
 
 
 def test_an_unknown_ending_is_not_written(tmp_path: Path) -> None:

@@ -37,3 +37,13 @@ def test_the_making_of_items_is_counted_and_their_use_is_not() -> None:
     timings = Timings()
     assert list(timings.each("reading", iter("abc"))) == list("abc")
     assert timings.seconds == {"reading": 4.0}  # three items, and finding the end
+
+
+def test_what_was_measured_elsewhere_adds_up_with_the_rest() -> None:
+    timings = Timings()
+    with timings.stage("reading"):
+        pass
+    timings.add({"reading": 2.5, "starting": 4.0})
+    timings.add({"starting": 1.0})
+    timings.add({})
+    assert timings.seconds == {"reading": 3.5, "starting": 5.0}

@@ -1,0 +1,274 @@
+"""What was made of which recording, in one file beside the outputs, and who is at work on the rest.
+
+`partranscribe.jsonl` gets a line for every recording that is done. A recording in work has a claim: a small
+file in the folder `.partranscribe`, which processes on one machine or on a shared file system see alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import OutputError
+from .owner import Owner
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where appending is atomic by itself
+    fcntl = None  # type: ignore[assignment]
+
+NAME = "partranscribe.jsonl"
+CLAIMS = ".partranscribe"
+
+_BEAT_SECONDS = 10.0  # between two signs of life of a claim
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recording that is done.
+
+    Args:
+        key: its outputs without their ending, below the manifest's folder.
+        source: of the recording, as it was called.
+        size, modified_ns, source_sha256: of its file.
+        work: what the notes depend on beside it; see `work.Settings.identity`.
+        outputs: SHA-256 of each format.
+        notes, duration_s, seconds: how many were found, of how much audio, in what time.
+        finished: when, in UTC.
+    """
+
+    key: str
+    source: str
+    size: int
+    modified_ns: int
+    source_sha256: str
+    work: Mapping[str, Any]
+    outputs: Mapping[str, str]
+    notes: int
+    duration_s: float
+    seconds: float
+    finished: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+
+def key_of(folder: Path, outputs: Mapping[str, Path]) -> str:
+    """What the outputs of a recording have in common, below a folder."""
+    some = next(iter(outputs.values()))
+    return some.with_suffix("").relative_to(folder).as_posix()
+
+
+class Manifest:
+    """The entries of one folder; others may add to it at any time.
+
+    Args:
+        folder: where `partranscribe.jsonl` is, or will be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / NAME
+        self._entries: dict[str, Entry] = {}
+        self._read = 0
+
+    def get(self, key: str) -> Entry | None:
+        """The last entry of a recording, whoever made it.
+
+        Raises:
+            OutputError: the manifest is there and cannot be read.
+        """
+        self._catch_up()
+        return self._entries.get(key)
+
+    def entries(self) -> dict[str, Entry]:
+        """The last entry of every recording, by its key; see `get`."""
+        self._catch_up()
+        return dict(self._entries)
+
+    def _catch_up(self) -> None:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                new = file.read()
+        except FileNotFoundError:
+            self._entries, self._read = {}, 0
+            return
+        except OSError as error:
+            raise self._told(error, "read") from error
+        whole = new.rfind(b"\n") + 1  # the last line may still be in the making
+        self._read += whole
+        for line in new[:whole].splitlines():
+            # Half of a line, whose writer was killed, or something else
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                values = json.loads(line)
+                entry = Entry(**{one.name: values[one.name] for one in fields(Entry)})
+                self._entries[entry.key] = entry
+
+    def add(self, entry: Entry) -> None:
+        """Append an entry, whole, whoever else does the same.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        text = json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":"))
+        line = text.encode("utf-8", "backslashreplace") + b"\n"  # some names are no valid text
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file, _locked(file.fileno()):
+                end = file.seek(0, os.SEEK_END)
+                if end:
+                    file.seek(end - 1)
+                    if file.read(1) != b"\n":
+                        line = b"\n" + line
+                file.write(line)
+        except OSError as error:
+            raise self._told(error, "written") from error
+
+    def _told(self, error: OSError, done: str) -> OutputError:
+        fact = f"{self.path}: cannot be {done} ({error.strerror or error})"
+        return OutputError(f"{fact}; is the output folder one, and is there room on the disk?")
+
+
+@contextmanager
+def _locked(file: int) -> Iterator[None]:
+    """Alone with a file, where the file system can lock."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.lockf(file, fcntl.LOCK_EX)
+    yield  # closing the file ends it
+
+
+class _Claim(NamedTuple):
+    """A claim in its file.
+
+    Args:
+        path: of the file.
+        owner: who made it.
+        since: when, by the clock of the file system.
+    """
+
+    path: Path
+    owner: Owner
+    since: float
+
+
+class Claims:
+    """Who does which recording, among all that work on the same folders. Use as a context.
+
+    Each claim is a file that only one process can create. One whose owner died is void: the next number
+    after it can be claimed, again by one process only.
+    """
+
+    def __init__(self) -> None:
+        self._mine: dict[tuple[Path, str], Path] = {}
+        self._since: dict[tuple[Path, str], float] = {}
+        self._inherited: set[tuple[Path, str]] = set()
+        self._places: set[Path] = set()
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._beat = threading.Thread(target=self._show_life, daemon=True)
+
+    def __enter__(self) -> Claims:
+        self._beat.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._beat.join()
+        for folder, key in list(self._mine):
+            self.release(folder, key)
+        for place in self._places:
+            with suppress(OSError):  # others are still at work
+                place.rmdir()
+
+    def take(self, folder: Path, key: str) -> Owner | None:
+        """Claim a recording; None if that succeeded, or who has it.
+
+        Raises:
+            OSError: nothing can be written there.
+        """
+        place = folder / CLAIMS
+        self._places.add(place)
+        name = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+        me = Owner.myself()
+        while True:
+            place.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError, FileNotFoundError):  # others claim, or take the empty folder away
+                now = _now(place)
+                claims = _claims(place, name, now)
+                other = next((claim.owner for claim in claims if claim.owner.lives(now - _beat(claim))), None)
+                if other is not None:
+                    return other
+                number = 1 + max((int(claim.path.suffix[1:]) for claim in claims), default=0)
+                path = place / f"{name}.{number}"
+                with path.open("x", encoding="utf-8") as file:
+                    json.dump({**asdict(me), "since": now, "key": key}, file)
+                with self._lock:
+                    self._mine[folder, key] = path
+                self._since[folder, key] = min((claim.since for claim in claims), default=now)
+                if claims:
+                    self._inherited.add((folder, key))
+                return None
+
+    def since(self, folder: Path, key: str) -> float:
+        """When a recording that is claimed was first claimed by this process or a dead one before it."""
+        return self._since[folder, key]
+
+    def is_inherited(self, folder: Path, key: str) -> bool:
+        """Whether a recording that is claimed was claimed before, by a process that died."""
+        return (folder, key) in self._inherited
+
+    def release(self, folder: Path, key: str) -> None:
+        """Give a claim up, after its recording was entered in the manifest or failed."""
+        with self._lock:
+            path = self._mine.pop((folder, key), None)
+        if path is not None:
+            for number in range(int(path.suffix[1:]), 0, -1):  # of the dead, too
+                with suppress(OSError):
+                    path.with_suffix(f".{number}").unlink()
+
+    def _show_life(self) -> None:
+        while not self._ended.wait(_BEAT_SECONDS):
+            with self._lock:
+                paths = list(self._mine.values())
+            for path in paths:
+                with suppress(OSError):
+                    os.utime(path)
+
+
+def _claims(place: Path, name: str, now: float) -> list[_Claim]:
+    """All claims of one recording.
+
+    Raises:
+        FileNotFoundError: one of them was released meanwhile.
+    """
+    found = []
+    for path in place.glob(f"{name}.*"):
+        try:
+            about = json.loads(path.read_text("utf-8"))
+            owner = Owner(about["host"], about["process"], about["started"])
+            found.append(_Claim(path, owner, float(about["since"])))
+        except (ValueError, KeyError, TypeError):  # just created, and not yet written
+            found.append(_Claim(path, Owner("a machine that does not tell its name", 0, "0"), now))
+    return found
+
+
+def _beat(claim: _Claim) -> float:
+    """The time of its last sign of life."""
+    return claim.path.stat().st_mtime
+
+
+def _now(place: Path) -> float:
+    """The time by the clock of a folder's file system, which may be another machine's."""
+    probe = place / f"now-{secrets.token_hex(6)}"
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)

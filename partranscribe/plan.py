@@ -1,0 +1,193 @@
+"""Which recordings are meant, and where the outputs of each go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from .audio import AUDIO_SUFFIXES
+from .note_io import SUFFIXES, format_of
+from .paths import is_file, is_folder, place
+
+ENDINGS = {"midi": ".mid", "csv": ".csv", "json": ".json", "tsv": ".tsv"}
+
+
+class UsageError(ValueError):
+    """Sources and outputs that cannot be meant together."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording, the files to be written of it, and the reference to score it with.
+
+    Args:
+        source: the recording.
+        name: how it is called in reports: its path as given, or below the folder that was given.
+        outputs: path of each format.
+        folder: of the manifest that the outputs are entered in; None where `output` named the file, which is
+            made anew whatever is there.
+        reference: a note list, or a folder in which `name` is looked up.
+    """
+
+    source: Path
+    name: str
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    folder: Path | None = None
+    reference: Path | None = None
+
+
+def plan(
+    sources: Sequence[Path],
+    output: Path | None,
+    formats: Sequence[str] = (),
+    *,
+    reference: Path | None = None,
+    into_folder: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> list[Job]:
+    """Decide which recordings are meant, and where the outputs of each go.
+
+    A folder stands for every recording in it and below. Outputs go beside their recordings, or into a
+    folder, where the tree of a source folder is mirrored, of several each under its name. Two recordings
+    of one folder that differ in their ending only keep it in the names of their outputs.
+
+    Args:
+        sources: recordings and folders. One that is not there becomes a job all the same, and fails
+            like any other recording that cannot be read.
+        output: a file, its format told by its ending, for one recording; a folder; or None.
+        formats: names in `WRITERS`; by default that of `output`, or MIDI.
+        reference: a note list, or a folder of them that is paired with the recordings by name.
+        into_folder: `output` is a folder, even if its name looks like that of a file.
+        include, exclude: patterns such as `*.flac` or `live/*`, of names or of paths below a source folder.
+            Of what a folder holds, recordings that any of the first fits are meant (or all, without one),
+            unless one of the others does.
+
+    Raises:
+        UsageError: the sources do not fit the output, two of them would be written to one file, an output
+            would replace a source or a reference, or there is no reference.
+    """
+    sources = list(dict.fromkeys(sources))
+    several = sum(is_folder(source) for source in sources) > 1
+    each: dict[Path, _Recording] = {}
+    for source in sources:
+        for recording in _recordings(source, include, exclude, prefixed=several):
+            each.setdefault(recording.path, recording)
+    found = list(each.values())
+    if output is None or into_folder or _is_folder(output):
+        jobs = _jobs_in_folders(found, output, tuple(formats) or ("midi",))
+    else:
+        jobs = [_job_to_file(found, sources, output, formats)]
+    for job in jobs:
+        if place(job.source) in map(place, job.outputs.values()):
+            raise UsageError(f"{job.source} would be replaced by its own notes; write elsewhere with -o")
+    return jobs if reference is None else _with_references(jobs, found, reference)
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A recording with its place.
+
+    Args:
+        path: of the file.
+        below: its path from the folder that its outputs mirror.
+        name: for reports.
+        inside: its path from the source folder, by which a reference is found; of a file that was given
+            itself, its name.
+        top: the folder that it was found in.
+    """
+
+    path: Path
+    below: Path
+    name: str
+    inside: Path
+    top: Path
+
+
+def _recordings(
+    source: Path, include: Sequence[str], exclude: Sequence[str], *, prefixed: bool
+) -> list[_Recording]:
+    itself = _Recording(source, Path(source.name), str(source), Path(source.name), source.parent)
+    if not is_folder(source):
+        return [itself]
+    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    inside = [path.relative_to(source) for path in files if is_file(path) and not path.name.startswith(".")]
+    meant = [path for path in inside if _fits(path, include or ["*"]) and not _fits(path, exclude)]
+    top = Path(source.resolve().name) if prefixed else Path()
+    # A folder without recordings is reported like a recording that cannot be read.
+    return [_Recording(source / path, top / path, str(path), path, source) for path in meant] or [itself]
+
+
+def _fits(path: Path, patterns: Sequence[str]) -> bool:
+    """Whether any pattern is that of the path, or without a slash of its name."""
+    return any(fnmatchcase(path.as_posix() if "/" in one else path.name, one) for one in patterns)
+
+
+def _is_folder(output: Path) -> bool:
+    return is_folder(output) or not (output.suffix or is_file(output))
+
+
+def _jobs_in_folders(found: Sequence[_Recording], output: Path | None, formats: Sequence[str]) -> list[Job]:
+    folders = [
+        (recording.path.parent if output is None else output / recording.below.parent) for recording in found
+    ]
+    pairs = list(zip(folders, found, strict=True))
+    stems = Counter(folder / each.path.stem for folder, each in pairs if format_of(each.path) is None)
+    jobs = []
+    taken: dict[Path, Path] = {}
+    for folder, recording in pairs:
+        if format_of(recording.path):  # a note list, which fails by itself
+            jobs.append(Job(recording.path, recording.name))
+            continue
+        shared = stems[folder / recording.path.stem] > 1
+        base = recording.path.name if shared else recording.path.stem
+        outputs = {name: folder / (base + ENDINGS[name]) for name in formats}
+        for path in outputs.values():
+            if path in taken:
+                raise UsageError(
+                    f"{taken[path]} and {recording.path} would both be written to {path}; "
+                    "give the folder that holds both, or run them one by one"
+                )
+            taken[path] = recording.path
+        jobs.append(Job(recording.path, recording.name, outputs, recording.top if output is None else output))
+    return jobs
+
+
+def _job_to_file(
+    found: Sequence[_Recording], sources: Sequence[Path], output: Path, formats: Sequence[str]
+) -> Job:
+    named = format_of(output)
+    if named is None:
+        raise UsageError(
+            f"{output}: {output.suffix!r} is no format; end it with {', '.join(SUFFIXES)}, or name a folder"
+        )
+    if len(sources) > 1 or is_folder(sources[0]):
+        raise UsageError(f"{output} is one file, and there may be several recordings; name a folder with -o")
+    outputs = {named: output} | {name: output.with_suffix(ENDINGS[name]) for name in formats if name != named}
+    return Job(found[0].path, found[0].name, outputs)
+
+
+def _with_references(jobs: Sequence[Job], found: Sequence[_Recording], reference: Path) -> list[Job]:
+    if not is_folder(reference):
+        if len(jobs) > 1:
+            raise UsageError(
+                f"{reference} is one file, and there are several recordings; give a folder of references"
+            )
+        if not is_file(reference):
+            raise UsageError(f"{reference}: no such note list or folder; is the path right?")
+        (job,) = jobs
+        if place(reference) in map(place, job.outputs.values()):
+            raise UsageError(f"{reference} is the reference, and would be replaced; write elsewhere with -o")
+        return [replace(job, reference=reference)]
+    written = {place(path) for job in jobs for path in job.outputs.values()}
+    paired = []
+    for job, recording in zip(jobs, found, strict=True):
+        stems = (recording.inside, Path(recording.path.name))
+        candidates = [(reference / stem).with_suffix(ending) for stem in stems for ending in SUFFIXES]
+        # A note list that this very call writes is no reference to it.
+        there = (path for path in candidates if is_file(path) and place(path) not in written)
+        paired.append(replace(job, reference=next(there, candidates[0])))
+    return paired

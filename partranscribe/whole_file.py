@@ -1,0 +1,93 @@
+"""Files that appear whole or not at all, whatever happens to the process that writes them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import OutputError
+from .owner import Owner
+
+_PARTIAL = ".part-"  # how names of files begin that are not written whole yet
+_DAY = 86_400.0
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Let a file appear whole or not at all: it is written beside its place, then renamed.
+
+    The folder is made where there is none. A link is followed, so that its target is replaced.
+
+    Args:
+        path: where the file shall be.
+
+    Yields:
+        A path in the same folder, with the same ending, to write to.
+
+    Raises:
+        OutputError: anything in the block raised an OSError, or the place is not that of a file.
+    """
+    with _blamed(path):
+        target, temporary = _place_of(path)
+        try:
+            yield temporary
+            temporary.replace(target)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """Make sure that a file can be written, before the work of which it will tell.
+
+    Raises:
+        OutputError: as of `whole_file`.
+    """
+    with _blamed(path):
+        _, temporary = _place_of(path)
+        temporary.unlink()
+
+
+def _place_of(path: Path) -> tuple[Path, Path]:
+    """Where a file will be, and an empty one beside it to write to; its name tells whose it is."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{path}: is there and is not a file; name a file to write to")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    owner = Owner.myself()
+    token = secrets.token_hex(6)
+    name = f"{_PARTIAL}{owner.host}-{owner.process}-{owner.started}-{token}{target.suffix}"
+    temporary = target.parent / name
+    temporary.touch()
+    return target, temporary
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Take away what processes that were killed have left in a folder and below, half written."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            host, process, started, *token = name.removeprefix(_PARTIAL).split("-", 3) + [""] * 3
+            if not name.startswith(_PARTIAL) or not process.isdecimal() or not token[0]:
+                continue
+            path, owner = Path(place, name), Owner(host, int(process), started)
+            with suppress(OSError):
+                # Another machine's clock may differ from this one's, but not by a day.
+                old = time.time() - path.stat().st_mtime > _DAY
+                if old or (owner.is_here and not owner.lives(0.0)):
+                    path.unlink()
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """An OSError is told as one of this output."""
+    try:
+        yield
+    except OSError as error:
+        fact = f"cannot be written ({error.strerror or error})"
+        raise OutputError(
+            f"{path}: {fact}; is the folder writable, and is there room on the disk?"
+        ) from error

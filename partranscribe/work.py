@@ -1,0 +1,375 @@
+"""One recording transcribed, written and scored: the one fault boundary, for one process."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from .audio import probe
+from .errors import AudioError, NoteFileError, OutputError, PartranscribeError
+from .manifest import Entry, Manifest, key_of
+from .note_io import PEDAL_THRESHOLD, WRITERS, read_notes
+from .notes import Note
+from .paths import is_file, is_folder, sha256_of
+from .plan import Job
+from .released import DEFAULT_NAME
+from .score import Score, score
+from .whole_file import check_place, whole_file
+
+if TYPE_CHECKING:  # torch is loaded when there is something to transcribe
+    from .timings import Timings
+    from .transcribe import Transcriber, Transcription
+
+
+DONE = "done before"  # with the same bytes, model and settings
+
+T = TypeVar("T")
+
+
+class UnexpectedError(PartranscribeError):
+    """A recording met a mistake of this program, not of its own."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for all recordings of a call.
+
+    Args:
+        model, device, engine, precision: see `Transcriber`.
+        start, end: seconds of every recording between which it is transcribed.
+        pedal_threshold: for references in MIDI, see `note_io.read_notes`.
+    """
+
+    model: str = DEFAULT_NAME
+    device: str = "auto"
+    engine: str = "auto"
+    precision: str = "float32"
+    start: float = 0.0
+    end: float | None = None
+    pedal_threshold: int = PEDAL_THRESHOLD
+
+    def transcriber(self, timings: Timings | None = None) -> Transcriber:
+        """Load the model.
+
+        Raises:
+            PartranscribeError: what is wrong with the model is wrong for every recording.
+        """
+        from .transcribe import Transcriber
+
+        return Transcriber(
+            self.model, self.device, engine=self.engine, precision=self.precision, timings=timings
+        )
+
+    def identity(self, checkpoint_sha256: str) -> dict[str, Any]:
+        """What the notes of a recording depend on beside its bytes."""
+        return {
+            "checkpoint_sha256": checkpoint_sha256,
+            "precision": self.precision,
+            "start_s": self.start,
+            "end_s": self.end,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one job.
+
+    Args:
+        job: the job.
+        notes: how many notes were found.
+        duration: seconds of audio.
+        seconds: time that it took.
+        score: against the reference, if there is one.
+        error: what went wrong, if something did; the outputs may be there all the same where only the
+            score failed.
+        kept: why the outputs that were there already were left as they are; empty if they were made.
+        source_sha256: of the recording's bytes; empty if they were not read.
+    """
+
+    job: Job
+    notes: int = 0
+    duration: float = 0.0
+    seconds: float = 0.0
+    score: Score | None = None
+    error: PartranscribeError | None = None
+    kept: str = ""
+    source_sha256: str = ""
+
+
+class Watcher:
+    """Is told how the work goes; this one says nothing.
+
+    `started` gives the length of a recording in seconds where its header tells, `advanced` the seconds
+    that are done of it, `finished` the outcome.
+    """
+
+    def started(self, job: Job, duration: float | None) -> None: ...
+
+    def advanced(self, job: Job, seconds: float) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+
+def work(
+    jobs: Sequence[Job], transcriber: Transcriber, settings: Settings, watcher: Watcher
+) -> Iterator[Outcome]:
+    """Do some jobs, side by side if the transcriber takes several, and enter them in their manifests.
+
+    Args:
+        jobs: which nobody else does meanwhile.
+        transcriber: from `settings`.
+        settings: of the call.
+        watcher: is told how it goes, but not the outcomes.
+    """
+    waiting = list(jobs)
+    while waiting:
+        count = transcriber.together  # which is less from when on the device runs out of memory
+        group, waiting = waiting[:count], waiting[count:]
+        begun: list[_Begun] = []
+        for job in group:
+            result = _guarded(job, partial(_begin, job, watcher))
+            if isinstance(result, _Begun):
+                begun.append(result)
+            else:
+                yield Outcome(job, error=result)
+        results = _transcribe([one.job for one in begun], transcriber, settings, watcher)
+        for one, heard in zip(begun, results, strict=True):
+            outcome = _guarded(one.job, partial(_finish, one, heard, transcriber, settings))
+            yield outcome if isinstance(outcome, Outcome) else Outcome(one.job, error=outcome)
+
+
+def _guarded(job: Job, action: Callable[[], T]) -> T | PartranscribeError:
+    """What an action gives, or what went wrong; even a mistake of this program costs one recording only."""
+    try:
+        return action()
+    except PartranscribeError as error:
+        return error
+    except MemoryError:
+        return AudioError(f"{job.source}: not enough memory for it; is the file what it seems to be?")
+    except OSError as error:
+        return AudioError(f"{job.source}: {error.strerror or error}; is it still there?")
+    except Exception as error:
+        traceback.print_exc()
+        fact = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return UnexpectedError(f"{job.source}: {fact}; that is a mistake of partranscribe, please report it")
+
+
+class _Begun(NamedTuple):
+    """A job whose outputs can be written.
+
+    Args:
+        job: the job.
+        length: seconds that the recording's header tells.
+        began: by the clock of `time.perf_counter`.
+        size, modified_ns: of the recording's file.
+    """
+
+    job: Job
+    length: float | None
+    began: float
+    size: int
+    modified_ns: int
+
+
+def _begin(job: Job, watcher: Watcher) -> _Begun:
+    if is_folder(job.source):
+        raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
+    if not job.outputs:
+        raise AudioError(f"{job.source}: is a note list; give the recording")
+    length = probe(job.source).duration
+    state = job.source.stat()
+    watcher.started(job, length)
+    for path in job.outputs.values():
+        check_place(path)
+    return _Begun(job, length, time.perf_counter(), state.st_size, state.st_mtime_ns)
+
+
+def _transcribe(
+    jobs: Sequence[Job], transcriber: Transcriber, settings: Settings, watcher: Watcher
+) -> Iterator[Transcription | PartranscribeError]:
+    """The notes of each, or why there are none. What fails them all is looked for in each alone."""
+    start, end = settings.start, settings.end
+    if len(jobs) > 1:
+        try:
+            yield from list(
+                transcriber.transcribe_several(
+                    [job.source for job in jobs],
+                    start=start,
+                    end=end,
+                    progress=lambda row, seconds: watcher.advanced(jobs[row], seconds),
+                )
+            )
+            return
+        except Exception:
+            traceback.print_exc()
+    for job in jobs:
+        told = partial(watcher.advanced, job)
+        hear = partial(transcriber.transcribe, job.source, start=start, end=end, progress=told)
+        yield _guarded(job, hear)
+
+
+def _finish(
+    begun: _Begun, result: Transcription | PartranscribeError, transcriber: Transcriber, settings: Settings
+) -> Outcome:
+    """Write the outputs, and then the entry that says so."""
+    job = begun.job
+    if isinstance(result, PartranscribeError):
+        raise result
+    start, end = settings.start, settings.end
+    about = {**transcriber.about(), **_about(job.source, result, begun.length, start, end)}
+    with transcriber.timings.stage("writing"):
+        contents = {name: WRITERS[name](result.notes, about) for name in job.outputs}
+        source = _source_sha256(begun) if job.folder is not None else ""
+        with ExitStack() as stack:
+            for name, path in job.outputs.items():
+                stack.enter_context(whole_file(path)).write_bytes(contents[name])
+        done = Outcome(job, len(result.notes), result.duration, time.perf_counter() - begun.began)
+        if job.folder is not None:
+            done = replace(done, source_sha256=source)
+            _enter(job.folder, begun, done, contents, settings.identity(transcriber.info.sha256))
+    last = start + result.duration if start or end is not None else None
+    try:
+        return replace(done, score=_score(job.reference, result.notes, start, last, settings.pedal_threshold))
+    except PartranscribeError as error:
+        return replace(done, error=error)
+
+
+def _source_sha256(begun: _Begun) -> str:
+    """Of the recording's bytes, which must be those that were transcribed."""
+    source = begun.job.source
+    digest, state = sha256_of(source), source.stat()
+    if (state.st_size, state.st_mtime_ns) != (begun.size, begun.modified_ns):
+        raise AudioError(f"{source}: was written to while it was read; run again when it is finished")
+    return digest
+
+
+def _enter(
+    folder: Path, begun: _Begun, done: Outcome, contents: Mapping[str, bytes], identity: Mapping[str, Any]
+) -> None:
+    """Tell the manifest; outputs of other formats that were made of the same stay entered."""
+    manifest, key = Manifest(folder), key_of(folder, done.job.outputs)
+    outputs = {name: sha256(content).hexdigest() for name, content in contents.items()}
+    before = manifest.get(key)
+    if before is not None and (before.source_sha256, before.work) == (done.source_sha256, identity):
+        outputs = {**before.outputs, **outputs}
+    entry = Entry(
+        key=key,
+        source=done.job.name,
+        size=begun.size,
+        modified_ns=begun.modified_ns,
+        source_sha256=done.source_sha256,
+        work=identity,
+        outputs=outputs,
+        notes=done.notes,
+        duration_s=round(done.duration, 4),
+        seconds=round(done.seconds, 3),
+    )
+    manifest.add(entry)
+
+
+def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any]) -> str:
+    """Why the outputs of a job that are there shall stay; empty where it is to be done.
+
+    Outputs stay if they were made of the same bytes by the same work, and whenever they are not what the
+    manifest says was written, for then they are another's work.
+
+    Args:
+        job: with a folder.
+        manifest: of that folder.
+        identity: of the call's settings.
+
+    Raises:
+        OutputError: some outputs are there that were not made by this program, and others are missing.
+    """
+    there = {name: path for name, path in job.outputs.items() if is_file(path)}
+    if not there:
+        return ""
+    missing = len(there) < len(job.outputs)
+    entry = manifest.get(key_of(manifest.folder, job.outputs))
+    reason = ""
+    if entry is None:
+        reason = "already there"
+    elif not missing and entry.work == identity and _is_source(job.source, entry):
+        reason = DONE
+    elif any(entry.outputs.get(name) != sha256_of(path) for name, path in there.items()):
+        reason = "changed since it was made"
+    if reason and missing:
+        some = next(iter(there.values()))
+        raise OutputError(f"{some}: is {reason}, and would be replaced; --overwrite allows it")
+    return reason
+
+
+def _is_source(source: Path, entry: Entry) -> bool:
+    """Whether a file has the bytes of an entry's; one of its size and date is taken for it."""
+    try:
+        state = source.stat()
+        if (state.st_size, state.st_mtime_ns) == (entry.size, entry.modified_ns):
+            return True
+        return state.st_size == entry.size and sha256_of(source) == entry.source_sha256
+    except OSError as error:
+        raise AudioError(
+            f"{source}: {error.strerror or error}; check its name and its permissions"
+        ) from error
+
+
+def undo(job: Job, manifest: Manifest, since: float) -> None:
+    """Take away outputs that a process wrote which died before it could enter them.
+
+    Args:
+        job: with a folder.
+        manifest: of that folder.
+        since: when the job was claimed, by the clock of the folder; what is older is someone else's.
+    """
+    entry = manifest.get(key_of(manifest.folder, job.outputs))
+    for name, path in job.outputs.items():
+        with suppress(OSError):
+            entered = entry is not None and entry.outputs.get(name) == sha256_of(path)
+            if not entered and path.stat().st_mtime > since:
+                path.unlink()
+
+
+def keep(job: Job, reason: str, settings: Settings) -> Outcome:
+    """The outcome of a job whose outputs stay, with the score of what is there."""
+    outcome = Outcome(job, kept=reason)
+    if job.reference is None:
+        return outcome
+    try:
+        notes = read_notes(next(iter(job.outputs.values())))
+        measured = _score(job.reference, notes, settings.start, settings.end, settings.pedal_threshold)
+    except PartranscribeError as error:
+        return replace(outcome, error=error)
+    return replace(outcome, notes=len(notes), score=measured)
+
+
+def _score(
+    reference: Path | None, notes: Sequence[Note], start: float, end: float | None, pedal_threshold: int
+) -> Score | None:
+    """The score against the part of a reference from `start` to `end`; None without a reference."""
+    if reference is None:
+        return None
+    wanted = read_notes(reference, pedal_threshold=pedal_threshold)
+    wanted = [note for note in wanted if start <= note.onset and (end is None or note.onset < end)]
+    if not wanted:
+        raise NoteFileError(f"{reference}: no notes to score with; is it the right file?")
+    return score(notes, wanted)
+
+
+def _about(
+    source: Path, result: Transcription, length: float | None, start: float, end: float | None
+) -> dict[str, Any]:
+    """What JSON tells of a recording: its length in seconds, and the part of it that was transcribed."""
+    whole = not start and end is None
+    duration = result.duration if whole else length  # a header may be wrong
+    return {
+        "source": source.name,
+        "duration_s": None if duration is None else round(duration, 4),
+        "start_s": start,
+        "end_s": round(start + result.duration, 4),
+    }

@@ -1,0 +1,210 @@
+"""Which recordings are meant, where their outputs go, and which reference each is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from partranscribe.note_io import write_notes
+from partranscribe.notes import Note
+from partranscribe.plan import Job, UsageError, plan
+from synth import recording
+
+
+def outputs(jobs: Sequence[Job], root: Path) -> list[list[str]]:
+    return [[path.relative_to(root).as_posix() for path in job.outputs.values()] for job in jobs]
+
+
+def empty(*paths: Path) -> None:
+    """Files of which only the names count, and their folders."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_output_goes_beside_the_recording_by_default(tmp_path: Path) -> None:
+    (job,) = plan([tmp_path / "a" / "song.wav"], None)
+    assert outputs([job], tmp_path) == [["a/song.mid"]]
+    assert job.folder == tmp_path / "a"
+
+
+def test_a_recording_that_is_meant_twice_is_done_once(tmp_path: Path) -> None:
+    empty(tmp_path / "in" / "x" / "a.wav")
+    sources = [tmp_path / "in", tmp_path / "in" / "x" / "a.wav"]
+    assert outputs(plan(sources, tmp_path / "out"), tmp_path) == [["out/x/a.mid"]]
+
+
+def test_ending_of_the_output_is_its_format(tmp_path: Path) -> None:
+    (job,) = plan([tmp_path / "song.wav"], tmp_path / "notes.CSV")
+    assert job.outputs == {"csv": tmp_path / "notes.CSV"}
+
+
+def test_more_formats_stand_beside_the_named_output(tmp_path: Path) -> None:
+    (job,) = plan([tmp_path / "song.wav"], tmp_path / "out.mid", ["midi", "json"])
+    assert job.outputs == {"midi": tmp_path / "out.mid", "json": tmp_path / "out.json"}
+
+
+def test_an_output_that_was_named_is_entered_in_no_manifest(tmp_path: Path) -> None:
+    (named,) = plan([tmp_path / "song.wav"], tmp_path / "out.mid")
+    (placed,) = plan([tmp_path / "song.wav"], tmp_path / "out")
+    assert (named.folder, placed.folder) == (None, tmp_path / "out")
+
+
+def test_folder_is_mirrored_with_all_formats(tmp_path: Path) -> None:
+    empty(
+        *(tmp_path / "in" / name for name in ("b.flac", "x/a.wav", "x/y/c.WAV", "x/notes.txt", "x/._a.wav"))
+    )
+    jobs = plan([tmp_path / "in"], tmp_path / "out", ["midi", "csv"])
+    assert outputs(jobs, tmp_path) == [
+        ["out/b.mid", "out/b.csv"],
+        ["out/x/a.mid", "out/x/a.csv"],
+        ["out/x/y/c.mid", "out/x/y/c.csv"],
+    ]
+    assert [job.name for job in jobs] == ["b.flac", str(Path("x/a.wav")), str(Path("x/y/c.WAV"))]
+    assert {job.folder for job in jobs} == {tmp_path / "out"}
+
+
+def test_a_source_folder_has_one_manifest_for_all_below(tmp_path: Path) -> None:
+    empty(tmp_path / "in" / "a.wav", tmp_path / "in" / "x" / "b.wav")
+    jobs = plan([tmp_path / "in"], None)
+    assert outputs(jobs, tmp_path / "in") == [["a.mid"], ["x/b.mid"]]
+    assert {job.folder for job in jobs} == {tmp_path / "in"}
+
+
+def test_several_folders_keep_their_names(tmp_path: Path) -> None:
+    empty(tmp_path / "one" / "song.wav", tmp_path / "two" / "song.wav")
+    jobs = plan([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+    assert outputs(jobs, tmp_path) == [["out/one/song.mid"], ["out/two/song.mid"]]
+
+
+def test_recordings_that_share_a_name_keep_their_endings(tmp_path: Path) -> None:
+    empty(*(tmp_path / name for name in ("song.flac", "song.wav", "other.wav")))
+    jobs = plan([tmp_path], tmp_path / "out")
+    assert outputs(jobs, tmp_path / "out") == [["other.mid"], ["song.flac.mid"], ["song.wav.mid"]]
+
+
+def test_two_recordings_for_one_output_are_refused(tmp_path: Path) -> None:
+    sources = [tmp_path / "a" / "song.wav", tmp_path / "b" / "song.wav"]
+    with pytest.raises(UsageError, match=r"a.song\.wav and .*b.song\.wav would both be written to"):
+        plan(sources, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("sources", "output", "message"),
+    [
+        (["song.wav"], "song.xyz", "is no format"),
+        (["a.wav", "b.wav"], "song.mid", "is one file"),
+        (["."], "song.mid", "is one file"),
+    ],
+)
+def test_outputs_that_do_not_fit_the_sources_are_refused(
+    sources: list[str], output: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan([tmp_path / source for source in sources], tmp_path / output)
+
+
+def test_a_folder_may_be_named_like_a_file(tmp_path: Path) -> None:
+    (job,) = plan([tmp_path / "song.wav"], tmp_path / "out.mid", into_folder=True)
+    assert job.outputs == {"midi": tmp_path / "out.mid" / "song.mid"}
+
+
+def test_what_is_there_already_changes_no_plan(tmp_path: Path) -> None:
+    empty(tmp_path / "song.wav")
+    before = plan([tmp_path], None, ["midi", "csv"])
+    empty(tmp_path / "song.mid")
+    assert plan([tmp_path], None, ["midi", "csv"]) == before
+
+
+def test_a_source_given_twice_is_done_once(tmp_path: Path) -> None:
+    source = tmp_path / "song.wav"
+    assert len(plan([source, source], tmp_path / "out")) == 1
+
+
+def test_sources_without_recordings_become_jobs_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "hollow").mkdir()
+    empty(tmp_path / "song.mid")
+    jobs = plan([tmp_path / "hollow", tmp_path / "song.mid", tmp_path / "no.wav"], tmp_path / "out")
+    assert [job.source.name for job in jobs] == ["hollow", "song.mid", "no.wav"]
+    assert [bool(job.outputs) for job in jobs] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "meant"),
+    [
+        ([], [], ["a.flac", "live/b.wav", "live/old/c.flac", "studio/d.wav"]),
+        (["*.flac"], [], ["a.flac", "live/old/c.flac"]),
+        (["a.*", "d.*"], [], ["a.flac", "studio/d.wav"]),
+        (["live/*"], [], ["live/b.wav", "live/old/c.flac"]),
+        ([], ["*.wav"], ["a.flac", "live/old/c.flac"]),
+        ([], ["live/*"], ["a.flac", "studio/d.wav"]),
+        (["*.flac"], ["*/old/*"], ["a.flac"]),
+        (["[ab].*"], ["a*", "c*"], ["live/b.wav"]),
+        (["A.FLAC"], [], []),  # as it is written, on every system
+    ],
+)
+def test_patterns_choose_among_what_a_folder_holds(
+    include: list[str], exclude: list[str], meant: list[str], tmp_path: Path
+) -> None:
+    empty(*(tmp_path / name for name in ("a.flac", "live/b.wav", "live/old/c.flac", "studio/d.wav")))
+    jobs = plan([tmp_path], None, include=include, exclude=exclude)
+    assert [job.source for job in jobs] == ([tmp_path / name for name in meant] or [tmp_path])
+
+
+def test_patterns_leave_a_recording_that_was_named(tmp_path: Path) -> None:
+    empty(tmp_path / "song.wav")
+    assert len(plan([tmp_path / "song.wav"], None, include=["*.flac"], exclude=["song*"])) == 1
+
+
+def test_a_recording_that_is_left_out_takes_no_name(tmp_path: Path) -> None:
+    empty(tmp_path / "song.flac", tmp_path / "song.wav")
+    assert outputs(plan([tmp_path], None, exclude=["*.wav"]), tmp_path) == [["song.mid"]]
+
+
+def test_references_are_paired_by_place_and_name(tmp_path: Path) -> None:
+    empty(
+        *(
+            tmp_path / name
+            for name in ("in/x/song.wav", "in/y/song.wav", "truth/x/song.tsv", "truth/y/song.mid")
+        )
+    )
+    jobs = plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "truth")
+    assert [job.reference for job in jobs] == [tmp_path / "truth/x/song.tsv", tmp_path / "truth/y/song.mid"]
+
+
+def test_one_reference_for_several_recordings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="several recordings"):
+        plan([tmp_path / "a.wav", tmp_path / "b.wav"], None, reference=tmp_path / "truth.mid")
+
+
+def test_a_reference_that_is_nowhere_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere\.mid: no such"):
+        plan([tmp_path / "song.wav"], None, reference=tmp_path / "nowhere.mid")
+
+
+def test_an_output_never_replaces_its_source_or_its_reference(tmp_path: Path) -> None:
+    source, truth = recording(tmp_path / "song.wav"), tmp_path / "song.mid"
+    write_notes(truth, [Note(0.5, 1.0, 60, 64)])
+    with pytest.raises(UsageError, match="reference"):
+        plan([source], truth, reference=truth)
+    with pytest.raises(UsageError, match="own notes"):
+        plan([source.rename(tmp_path / "song.txt")], tmp_path / "song.txt")
+
+
+def test_what_a_call_writes_is_no_reference_to_it(tmp_path: Path) -> None:
+    empty(*(tmp_path / f"song{ending}" for ending in (".wav", ".mid", ".tsv")))
+    (job,) = plan([tmp_path], None, reference=tmp_path)
+    assert job.outputs == {"midi": tmp_path / "song.mid"}
+    assert job.reference == tmp_path / "song.tsv"
+
+
+def test_the_reference_of_a_file_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty(*(tmp_path / name for name in ("records/song.wav", "records/song.tsv", "truth/song.tsv")))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    (job,) = plan([Path("../records/song.wav")], None, reference=Path("../truth"))
+    assert job.reference == Path("../truth/song.tsv")

@@ -1,0 +1,582 @@
+"""One recording is transcribed, written, entered and scored, and what goes wrong with it costs it alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from partranscribe.decode import decode_batch
+from partranscribe.errors import AudioError, NoteFileError, OutputError
+from partranscribe.manifest import NAME, Entry, Manifest
+from partranscribe.model import Features, Par
+from partranscribe.note_io import WRITERS, read_notes, write_notes
+from partranscribe.notes import Note
+from partranscribe.paths import sha256_of
+from partranscribe.plan import Job, plan
+from partranscribe.transcribe import Transcriber, Transcription
+from partranscribe.work import Outcome, Settings, UnexpectedError, Watcher, keep, reason_to_keep, undo, work
+from synth import recording
+
+
+@pytest.fixture
+def settings(tiny_checkpoint: Path) -> Settings:
+    return Settings(model=str(tiny_checkpoint), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_checkpoint: Path) -> Transcriber:
+    """Takes one recording at a time."""
+    return Transcriber(tiny_checkpoint, "cpu")
+
+
+@pytest.fixture(scope="module")
+def in_pairs(tiny_checkpoint: Path) -> Transcriber:
+    """Takes two recordings at a time."""
+    return Transcriber(tiny_checkpoint, "cpu", together=2)
+
+
+@pytest.fixture(params=["alone", "in_pairs"])
+def either(request: pytest.FixtureRequest) -> Transcriber:
+    """One transcriber after the other."""
+    transcriber: Transcriber = request.getfixturevalue(request.param)
+    return transcriber
+
+
+class Diary(Watcher):
+    """Notes all that it is told."""
+
+    def __init__(self) -> None:
+        self.started_with: list[tuple[str, float | None]] = []
+        self.seconds: dict[str, list[float]] = {}
+
+    def started(self, job: Job, duration: float | None) -> None:
+        self.started_with.append((job.name, duration))
+
+    def advanced(self, job: Job, seconds: float) -> None:
+        self.seconds.setdefault(job.name, []).append(seconds)
+
+    def finished(self, outcome: Outcome) -> None:
+        raise AssertionError("who asked for the work tells the outcomes")
+
+
+def outcomes_of(
+    jobs: Sequence[Job], transcriber: Transcriber, settings: Settings, watcher: Watcher | None = None
+) -> list[Outcome]:
+    """Exactly one for each job, in their order."""
+    outcomes = {
+        outcome.job.source: outcome for outcome in work(jobs, transcriber, settings, watcher or Watcher())
+    }
+    return [outcomes.pop(job.source) for job in jobs] + list(outcomes.values())
+
+
+def made(path: Path, transcriber: Transcriber, settings: Settings, output: Path, *formats: str) -> Outcome:
+    """What becomes of one recording."""
+    (outcome,) = outcomes_of(plan([path], output, formats), transcriber, settings)
+    return outcome
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_a_bad_recording_costs_itself_alone(tmp_path: Path, either: Transcriber, settings: Settings) -> None:
+    for name in "acde":
+        recording(tmp_path / "in" / f"{name}.wav")
+    (tmp_path / "in" / "b.wav").write_text("not a recording")
+    whole = (tmp_path / "in" / "d.wav").read_bytes()
+    (tmp_path / "in" / "d.wav").write_bytes(whole[: len(whole) // 2])  # which its header does not tell
+    outcomes = outcomes_of(plan([tmp_path / "in"], tmp_path / "out", ["midi", "csv"]), either, settings)
+    for outcome, name in zip(outcomes, "abcde", strict=True):
+        assert isinstance(outcome.error, AudioError) == (name in "bd")
+        assert outcome.error is None or str(tmp_path / "in" / f"{name}.wav") in str(outcome.error)
+    assert names(tmp_path / "out") == ["a.csv", "a.mid", "c.csv", "c.mid", "e.csv", "e.mid", NAME]
+    assert list(Manifest(tmp_path / "out").entries()) == ["a", "c", "e"]
+    assert outcomes[0].notes == len(read_notes(tmp_path / "out" / "a.csv")) > 0
+    assert outcomes[0].duration == pytest.approx(1.5)
+
+
+def test_notes_do_not_depend_on_what_is_transcribed_beside(
+    tmp_path: Path, alone: Transcriber, in_pairs: Transcriber, settings: Settings
+) -> None:
+    for seed, name in enumerate("abc"):
+        recording(tmp_path / "in" / f"{name}.wav", seconds=1 + seed, seed=seed)
+    for place, transcriber in (("alone", alone), ("in_pairs", in_pairs)):
+        outcomes_of(plan([tmp_path / "in"], tmp_path / place, ["csv"]), transcriber, settings)
+    for name in "abc":
+        notes = [(tmp_path / place / f"{name}.csv").read_bytes() for place in ("alone", "in_pairs")]
+        assert notes[0] == notes[1]
+
+
+def test_what_was_made_is_entered(tmp_path: Path, alone: Transcriber, settings: Settings) -> None:
+    source = recording(tmp_path / "in" / "x" / "Prélude.wav")
+    settings = replace(settings, start=0.25, end=1.25)
+    (job,) = plan([tmp_path / "in"], tmp_path / "out", ["midi", "json"])
+    (outcome,) = outcomes_of([job], alone, settings)
+    (entry,) = Manifest(tmp_path / "out").entries().values()
+    assert entry == Entry(
+        key="x/Prélude",
+        source=str(Path("x/Prélude.wav")),
+        size=source.stat().st_size,
+        modified_ns=source.stat().st_mtime_ns,
+        source_sha256=sha256(source.read_bytes()).hexdigest(),
+        work={
+            "checkpoint_sha256": sha256(Path(settings.model).read_bytes()).hexdigest(),
+            "precision": "float32",
+            "start_s": 0.25,
+            "end_s": 1.25,
+        },
+        outputs={name: sha256(path.read_bytes()).hexdigest() for name, path in job.outputs.items()},
+        notes=outcome.notes,
+        duration_s=1.0,
+        seconds=round(outcome.seconds, 3),
+        finished=entry.finished,
+    )
+    assert outcome.source_sha256 == entry.source_sha256
+    assert outcome.seconds > 0
+    assert reason_to_keep(job, Manifest(tmp_path / "out"), entry.work) == "done before"
+
+
+def test_an_output_that_was_named_is_not_entered(
+    tmp_path: Path, alone: Transcriber, settings: Settings
+) -> None:
+    source = recording(tmp_path / "song.wav")
+    outcome = made(source, alone, settings, tmp_path / "out" / "song.mid")
+    assert outcome.error is None
+    assert names(tmp_path / "out") == ["song.mid"]
+
+
+def test_formats_made_of_the_same_stay_entered(
+    tmp_path: Path, alone: Transcriber, settings: Settings
+) -> None:
+    source, out = recording(tmp_path / "song.wav"), tmp_path / "out"
+
+    def entered() -> dict[str, str]:
+        return dict(Manifest(out).entries()["song"].outputs)
+
+    made(source, alone, settings, out, "midi")
+    made(source, alone, settings, out, "csv", "tsv")
+    endings = {"midi": "song.mid", "csv": "song.csv", "tsv": "song.tsv"}
+    assert entered() == {name: sha256_of(out / path) for name, path in endings.items()}
+    made(source, alone, replace(settings, start=0.5), out, "csv")  # other work
+    assert entered() == {"csv": sha256_of(out / "song.csv")}
+    recording(source, seed=1)  # another recording
+    made(source, alone, replace(settings, start=0.5), out, "tsv")
+    assert entered() == {"tsv": sha256_of(out / "song.tsv")}
+
+
+def test_a_manifest_that_cannot_be_written_is_named(
+    tmp_path: Path, alone: Transcriber, settings: Settings
+) -> None:
+    (tmp_path / "out" / NAME).mkdir(parents=True)
+    outcome = made(recording(tmp_path / "song.wav"), alone, settings, tmp_path / "out")
+    assert isinstance(outcome.error, OutputError)
+    assert str(tmp_path / "out" / NAME) in str(outcome.error)
+    assert "Is a directory" in str(outcome.error)
+
+
+def test_with_too_little_memory_for_several_none_is_lost(
+    tmp_path: Path, tiny_checkpoint: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scarce(model: Par, features: Features, *arguments: Any) -> Any:
+        if len(features.note) > 1:
+            raise torch.cuda.OutOfMemoryError
+        return decode_batch(model, features, *arguments)
+
+    for seed, name in enumerate("abcdefgh"):
+        recording(tmp_path / "in" / f"{name}.wav", 0.5, seed)
+    monkeypatch.setattr("partranscribe.transcribe.decode_batch", scarce)
+    transcriber = Transcriber(tiny_checkpoint, "cpu", together=4)
+    with pytest.warns(UserWarning, match="not enough memory"):
+        outcomes = outcomes_of(plan([tmp_path / "in"], tmp_path / "out"), transcriber, settings)
+    assert [outcome.error for outcome in outcomes] == [None] * 8
+
+
+def test_a_mistake_in_what_is_written_costs_one_recording(
+    tmp_path: Path, alone: Transcriber, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*_: object) -> bytes:
+        raise ValueError("seven is no note")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(WRITERS, "midi", mistaken)
+        outcome = made(recording(tmp_path / "song.wav"), alone, settings, tmp_path / "out")
+    assert isinstance(outcome.error, UnexpectedError)
+    assert "song.wav: ValueError: seven is no note" in str(outcome.error)
+
+
+def test_a_recording_that_is_written_to_meanwhile_is_not_done(
+    tmp_path: Path, alone: Transcriber, settings: Settings
+) -> None:
+    source = recording(tmp_path / "song.wav")
+
+    class Writer(Watcher):
+        def advanced(self, job: Job, seconds: float) -> None:
+            os.utime(job.source, (0, 0))
+
+    jobs = plan([source], tmp_path / "out")
+    (outcome,) = outcomes_of(jobs, alone, settings, Writer())
+    assert "song.wav: was written to while it was read" in str(outcome.error)
+    assert names(tmp_path / "out") == []
+
+
+def test_only_what_was_written_since_a_claim_and_not_entered_is_taken_away(
+    tmp_path: Path, alone: Transcriber, settings: Settings
+) -> None:
+    out = tmp_path / "out"
+    source = recording(tmp_path / "song.wav")
+    made(source, alone, settings, out, "csv")
+    (job,) = plan([source], out, ["csv", "midi", "tsv"])
+    for name in ("midi", "tsv"):
+        job.outputs[name].touch()
+    os.utime(job.outputs["tsv"], (1000, 1000))
+    undo(job, Manifest(out), since=2000)
+    assert names(out) == [NAME, "song.csv", "song.tsv"]
+
+
+def test_nothing_is_written_where_one_output_cannot_be(
+    tmp_path: Path, either: Transcriber, settings: Settings
+) -> None:
+    for name in "ab":
+        recording(tmp_path / "in" / f"{name}.wav")
+    (tmp_path / "out" / "a.csv").mkdir(parents=True)
+    first, second = outcomes_of(plan([tmp_path / "in"], tmp_path / "out", ["midi", "csv"]), either, settings)
+    assert isinstance(first.error, OutputError)
+    assert str(tmp_path / "out" / "a.csv") in str(first.error)
+    assert second.error is None
+    assert names(tmp_path / "out") == ["a.csv", "b.csv", "b.mid", NAME]
+
+
+def test_what_is_no_recording_fails_by_its_name(
+    tmp_path: Path, either: Transcriber, settings: Settings
+) -> None:
+    (tmp_path / "hollow").mkdir()
+    write_notes(tmp_path / "list.mid", [Note(0.5, 1.0, 60, 64)])
+    before = (tmp_path / "list.mid").read_bytes()
+    sources = [tmp_path / name for name in ("hollow", "list.mid", "no.wav")]
+    outcomes = outcomes_of(plan(sources, tmp_path / "out"), either, settings)
+    for outcome, fact in zip(
+        outcomes, ("no recording in this folder", "is a note list", "check its name"), strict=True
+    ):
+        assert isinstance(outcome.error, AudioError)
+        assert str(outcome.job.source) in str(outcome.error)
+        assert fact in str(outcome.error)
+    assert (tmp_path / "list.mid").read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+def fail_at(transcriber: Transcriber, name: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the transcriber raise an error whenever a recording of this name is among those it is given."""
+    one, several = transcriber.transcribe, transcriber.transcribe_several
+
+    def transcribe(path: Path, **options: Any) -> Transcription:
+        if path.name == name:
+            raise error
+        return one(path, **options)
+
+    def transcribe_several(paths: Sequence[Path], **options: Any) -> Iterator[Transcription | AudioError]:
+        if any(path.name == name for path in paths):
+            raise error
+        yield from several(paths, **options)
+
+    monkeypatch.setattr(transcriber, "transcribe", transcribe)
+    monkeypatch.setattr(transcriber, "transcribe_several", transcribe_several)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "fact"),
+    [
+        (
+            RuntimeError("bad luck"),
+            UnexpectedError,
+            "RuntimeError: bad luck; that is a mistake of partranscribe",
+        ),
+        (ZeroDivisionError(), UnexpectedError, "ZeroDivisionError; that is a mistake of partranscribe"),
+        (MemoryError(), AudioError, "not enough memory for it"),
+        (AudioError("b.wav: is damaged"), AudioError, "is damaged"),
+    ],
+)
+def test_any_error_costs_the_recording_where_it_happens(
+    error: Exception,
+    kind: type[Exception],
+    fact: str,
+    tmp_path: Path,
+    either: Transcriber,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fail_at(either, "b.wav", error, monkeypatch)
+    for name in "abcd":
+        recording(tmp_path / "in" / f"{name}.wav")
+    outcomes = outcomes_of(plan([tmp_path / "in"], tmp_path / "out"), either, settings)
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), kind, type(None), type(None)]
+    assert "b.wav" in str(outcomes[1].error)
+    assert fact in str(outcomes[1].error)
+    assert names(tmp_path / "out") == ["a.mid", "c.mid", "d.mid", NAME]
+
+
+def test_a_mistake_of_the_program_is_traced(
+    tmp_path: Path,
+    alone: Transcriber,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fail_at(alone, "b.wav", RuntimeError("bad luck"), monkeypatch)
+    made(recording(tmp_path / "b.wav"), alone, settings, tmp_path / "out")
+    assert "RuntimeError: bad luck" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_no_error_of_a_recording(
+    tmp_path: Path, either: Transcriber, settings: Settings
+) -> None:
+    class Impatient(Watcher):
+        def advanced(self, job: Job, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    for name in "ab":
+        recording(tmp_path / "in" / f"{name}.wav")
+    with pytest.raises(KeyboardInterrupt):
+        outcomes_of(plan([tmp_path / "in"], tmp_path / "out"), either, settings, Impatient())
+    assert names(tmp_path / "out") == []
+
+
+def test_the_watcher_sees_each_recording_begin_and_advance_to_its_end(
+    tmp_path: Path, either: Transcriber, settings: Settings
+) -> None:
+    for name, seconds in (("a", 1.5), ("b", 2.0), ("c", 1.0)):
+        recording(tmp_path / "in" / f"{name}.wav", seconds)
+    diary = Diary()
+    outcomes_of(plan([tmp_path / "in"], tmp_path / "out"), either, settings, diary)
+    assert diary.started_with == [("a.wav", 1.5), ("b.wav", 2.0), ("c.wav", 1.0)]
+    assert {name: seconds[-1] for name, seconds in diary.seconds.items()} == dict(diary.started_with)
+    assert all(seconds == sorted(seconds) for seconds in diary.seconds.values())
+
+
+def test_json_tells_the_source_the_part_and_the_model(
+    tmp_path: Path, alone: Transcriber, settings: Settings
+) -> None:
+    source = recording(tmp_path / "song.wav", seconds=4)
+    for start, end, part in ((0.0, None, (0.0, 4.0)), (1.0, 2.5, (1.0, 2.5)), (3.0, 9.0, (3.0, 4.0))):
+        made(source, alone, replace(settings, start=start, end=end), tmp_path / "song.json")
+        document = json.loads((tmp_path / "song.json").read_text("utf-8"))
+        assert (document["source"], document["duration_s"]) == ("song.wav", 4.0)
+        assert (document["start_s"], document["end_s"]) == part
+        assert document["model"] == "tiny"
+        assert document["checkpoint_sha256"] == sha256_of(Path(settings.model))
+        assert document["precision"] == "float32"
+
+
+def test_notes_are_scored_against_the_reference(
+    tmp_path: Path, alone: Transcriber, settings: Settings
+) -> None:
+    source = recording(tmp_path / "song.wav")
+    assert made(source, alone, settings, tmp_path / "truth.csv").score is None
+    write_notes(
+        tmp_path / "half.csv", [note for note in read_notes(tmp_path / "truth.csv") if note.onset < 0.75]
+    )
+    for truth, precision in (("truth.csv", 1.0), ("half.csv", None)):
+        jobs = plan([source], tmp_path / "out", reference=tmp_path / truth)
+        (outcome,) = outcomes_of(jobs, alone, settings)
+        assert outcome.score is not None
+        assert outcome.score.note.recall == 1.0
+        wanted = precision or len(read_notes(tmp_path / truth)) / outcome.notes
+        assert outcome.score.note.precision == wanted
+
+
+def test_score_counts_only_the_part_that_was_transcribed(
+    tmp_path: Path, alone: Transcriber, settings: Settings
+) -> None:
+    source = recording(tmp_path / "song.wav", seconds=4)
+    whole = made(source, alone, settings, tmp_path / "song.csv")
+    jobs = plan([source], tmp_path / "part.csv", reference=tmp_path / "song.csv")
+    (part,) = outcomes_of(jobs, alone, replace(settings, start=1.0, end=2.0))
+    inside = [note for note in read_notes(tmp_path / "song.csv") if 1.0 <= note.onset < 2.0]
+    assert part.score is not None
+    assert part.score.reference_notes == len(inside) < whole.notes
+
+
+def test_a_missing_reference_fails_but_the_output_stays_and_is_entered(
+    tmp_path: Path, either: Transcriber, settings: Settings
+) -> None:
+    source = recording(tmp_path / "song.wav")
+    (tmp_path / "truth").mkdir()
+    (outcome,) = outcomes_of(plan([source], tmp_path / "out", reference=tmp_path / "truth"), either, settings)
+    assert isinstance(outcome.error, NoteFileError)
+    assert str(Path("truth") / "song.mid") in str(outcome.error)
+    assert outcome.notes > 0
+    assert names(tmp_path / "out") == [NAME, "song.mid"]
+
+
+def test_a_reference_without_notes_in_the_part_is_named(
+    tmp_path: Path, alone: Transcriber, settings: Settings
+) -> None:
+    source = recording(tmp_path / "song.wav")
+    write_notes(tmp_path / "truth.csv", [Note(1.25, 1.4, 60, 64)])
+    jobs = plan([source], tmp_path / "out", reference=tmp_path / "truth.csv")
+    (outcome,) = outcomes_of(jobs, alone, replace(settings, end=1.0))
+    assert "truth.csv: no notes to score with" in str(outcome.error)
+
+
+IDENTITY = {"checkpoint_sha256": "cd" * 32, "precision": "float32", "start_s": 0.0, "end_s": None}
+
+
+@pytest.fixture
+def made_before(tmp_path: Path) -> Job:
+    """A recording and its MIDI and CSV, as an earlier call left them; only the bytes count."""
+    (tmp_path / "song.wav").write_bytes(b"sound")
+    (job,) = plan([tmp_path / "song.wav"], tmp_path / "out", ["midi", "csv"])
+    (tmp_path / "out").mkdir()
+    for name, path in job.outputs.items():
+        path.write_text(f"notes as {name}")
+    enter(job)
+    return job
+
+
+def enter(job: Job) -> None:
+    """Tell the manifest that the outputs that are there were made of the recording as it is."""
+    assert job.folder is not None
+    state = job.source.stat()
+    entry = Entry(
+        key="song",
+        source="song.wav",
+        size=state.st_size,
+        modified_ns=state.st_mtime_ns,
+        source_sha256=sha256_of(job.source),
+        work=IDENTITY,
+        outputs={name: sha256_of(path) for name, path in job.outputs.items()},
+        notes=1,
+        duration_s=1.0,
+        seconds=0.1,
+    )
+    Manifest(job.folder).add(entry)
+
+
+def reason(job: Job, **other_work: object) -> str:
+    assert job.folder is not None
+    return reason_to_keep(job, Manifest(job.folder), {**IDENTITY, **other_work})
+
+
+def touch(path: Path) -> None:
+    """Give it another date."""
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+
+
+def test_what_is_not_there_is_done(made_before: Job) -> None:
+    for path in made_before.outputs.values():
+        path.unlink()
+    assert reason(made_before) == ""
+
+
+def test_what_was_done_before_is_kept(made_before: Job) -> None:
+    assert reason(made_before) == "done before"
+
+
+def test_part_of_what_was_done_before_is_kept(made_before: Job) -> None:
+    assert reason(replace(made_before, outputs={"csv": made_before.outputs["csv"]})) == "done before"
+
+
+def test_a_recording_with_another_date_and_the_same_bytes_is_the_same(made_before: Job) -> None:
+    touch(made_before.source)
+    assert reason(made_before) == "done before"
+
+
+@pytest.mark.parametrize("content", [b"noise", b"sound and more", b""])
+def test_a_recording_that_changed_is_done_again(content: bytes, made_before: Job) -> None:
+    made_before.source.write_bytes(content)
+    touch(made_before.source)
+    assert reason(made_before) == ""
+
+
+@pytest.mark.parametrize(
+    "other", [{"checkpoint_sha256": "ab" * 32}, {"precision": "bfloat16"}, {"start_s": 1.0}, {"end_s": 2.0}]
+)
+def test_what_was_made_by_other_work_is_done_again(other: dict[str, object], made_before: Job) -> None:
+    assert reason(made_before, **other) == ""
+
+
+def test_what_was_edited_is_kept(made_before: Job) -> None:
+    made_before.outputs["csv"].write_text("notes, corrected by hand")
+    assert reason(made_before) == "done before"
+    assert reason(made_before, start_s=1.0) == "changed since it was made"
+    made_before.source.write_bytes(b"other sound")
+    assert reason(made_before) == "changed since it was made"
+
+
+def test_what_something_else_made_is_kept(made_before: Job) -> None:
+    assert made_before.folder is not None
+    (made_before.folder / NAME).unlink()
+    assert reason(made_before) == "already there"
+    assert reason(made_before, start_s=1.0) == "already there"
+
+
+def test_a_format_that_something_else_made_is_kept(made_before: Job) -> None:
+    tsv = made_before.outputs["csv"].with_suffix(".tsv")
+    tsv.write_text("notes of someone else")
+    both = replace(made_before, outputs={**made_before.outputs, "tsv": tsv})
+    assert reason(both, start_s=1.0) == "changed since it was made"
+
+
+def test_missing_outputs_are_made_with_those_that_were_made_before(made_before: Job) -> None:
+    made_before.outputs["midi"].unlink()
+    assert reason(made_before) == ""
+    assert reason(made_before, start_s=1.0) == ""
+
+
+def remove_manifest(job: Job) -> None:
+    assert job.folder is not None
+    (job.folder / NAME).unlink()
+
+
+def edit(job: Job) -> None:
+    job.outputs["csv"].write_text("notes, corrected by hand")
+
+
+@pytest.mark.parametrize(
+    ("happened", "fact"), [(remove_manifest, "already there"), (edit, "changed since it was made")]
+)
+def test_missing_outputs_are_refused_beside_another_s_work(
+    happened: Callable[[Job], None], fact: str, made_before: Job
+) -> None:
+    made_before.outputs["midi"].unlink()
+    happened(made_before)
+    with pytest.raises(OutputError, match=rf"song\.csv: is {fact}, and would be replaced; --overwrite"):
+        reason(made_before)
+
+
+def test_what_is_kept_is_scored(tmp_path: Path, settings: Settings) -> None:
+    notes = [Note(0.5, 1.0, 60, 64), Note(1.5, 2.0, 62, 64), Note(2.5, 3.0, 64, 64)]
+    (tmp_path / "out").mkdir()
+    write_notes(tmp_path / "out" / "song.csv", notes[:2])
+    write_notes(tmp_path / "truth.csv", notes)
+    (job,) = plan([tmp_path / "song.wav"], tmp_path / "out", ["csv"], reference=tmp_path / "truth.csv")
+    outcome = keep(job, "done before", settings)
+    assert (outcome.kept, outcome.notes, outcome.error) == ("done before", 2, None)
+    assert outcome.score is not None
+    assert (outcome.score.note.precision, outcome.score.note.recall) == (1.0, 2 / 3)
+    part = keep(job, "done before", replace(settings, end=2.0)).score
+    assert part is not None
+    assert part.note.recall == 1.0
+
+
+def test_what_is_kept_is_not_read_without_a_reference(tmp_path: Path, settings: Settings) -> None:
+    (job,) = plan([tmp_path / "song.wav"], tmp_path / "out")
+    assert keep(job, "already there", settings) == Outcome(job, kept="already there")
+
+
+@pytest.mark.parametrize("broken", ["out/song.csv", "truth.csv"])
+def test_what_is_kept_and_cannot_be_scored_fails(broken: str, tmp_path: Path, settings: Settings) -> None:
+    for name in ("out/song.csv", "truth.csv"):
+        write_notes(tmp_path / name, [Note(0.5, 1.0, 60, 64)])
+    (tmp_path / broken).write_text("no notes")
+    (job,) = plan([tmp_path / "song.wav"], tmp_path / "out", ["csv"], reference=tmp_path / "truth.csv")
+    outcome = keep(job, "already there", settings)
+    assert outcome.kept == "already there"
+    assert str(tmp_path / broken) in str(outcome.error)
