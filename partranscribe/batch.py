@@ -87,8 +87,7 @@ def run(
     began = time.perf_counter()
     batch = _Batch(jobs, settings, watcher or Watcher(), overwrite, fail_fast)
     timings = timings or Timings()
-    for folder in batch.folders:
-        remove_abandoned(folder)
+    batch.tidy()
     with batch.claims:
         try:
             if processes == 0 or (processes is None and len(jobs) == 1):
@@ -162,14 +161,15 @@ class _Batch:
         self._overwrite, self._fail_fast, self._has_failed = overwrite, fail_fast, False
         self._identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
         self._waiting = deque(jobs)
+        self._folders = {path.parent for job in jobs for path in job.outputs.values()}
         self._elsewhere: list[Job] = []
         self._manifests = {job.folder: Manifest(job.folder) for job in jobs if job.folder is not None}
         self._before = {folder: manifest.entries() for folder, manifest in self._manifests.items()}
 
-    @property
-    def folders(self) -> list[Path]:
-        """Of all manifests."""
-        return list(self._manifests)
+    def tidy(self) -> None:
+        """Take away what processes that were killed have left where outputs go."""
+        for folder in self._folders:
+            remove_abandoned(folder)
 
     @property
     def stops(self) -> bool:
@@ -300,8 +300,8 @@ class _Crew:
                 worker.kill()
                 for job in worker.jobs:
                     self._batch.undo(job)
-            for folder in self._batch.folders if self._tried or self._is_busy else ():
-                remove_abandoned(folder)
+            if self._tried or self._is_busy:
+                self._batch.tidy()
 
     @property
     def _is_busy(self) -> bool:

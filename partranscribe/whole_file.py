@@ -67,18 +67,17 @@ def _place_of(path: Path) -> tuple[Path, Path]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Take away what processes that were killed have left in a folder and below, half written."""
-    for place, _, names in os.walk(folder):
-        for name in names:
-            host, process, started, *token = name.removeprefix(_PARTIAL).split("-", 3) + [""] * 3
-            if not name.startswith(_PARTIAL) or not process.isdecimal() or not token[0]:
-                continue
-            path, owner = Path(place, name), Owner(host, int(process), started)
-            with suppress(OSError):
-                # Another machine's clock may differ from this one's, but not by a day.
-                old = time.time() - path.stat().st_mtime > _DAY
-                if old or (owner.is_here and not owner.lives(0.0)):
-                    path.unlink()
+    """Take away what processes that were killed have left in a folder, half written."""
+    for path in folder.glob(f"{_PARTIAL}*"):
+        host, process, started, *token = path.name.removeprefix(_PARTIAL).split("-", 3) + [""] * 3
+        if not process.isdecimal() or not token[0]:
+            continue
+        owner = Owner(host, int(process), started)
+        with suppress(OSError):
+            # Another machine's clock may differ from this one's, but not by a day.
+            old = time.time() - path.stat().st_mtime > _DAY
+            if old or (owner.is_here and not owner.lives(0.0)):
+                path.unlink()
 
 
 @contextmanager

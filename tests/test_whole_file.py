@@ -126,14 +126,14 @@ def test_what_a_killed_process_left_is_taken_away_whole_files_are_not(tmp_path: 
     assert process.stdout is not None
     assert process.stdout.readline().strip() == b"written"
     with whole_file(tmp_path / "x" / "b.mid") as mine:
-        remove_abandoned(tmp_path)
+        remove_abandoned(tmp_path / "x")
         assert len(list((tmp_path / "x").iterdir())) == 2  # both are at work
         process.kill()
         process.communicate()
-        remove_abandoned(tmp_path)
+        remove_abandoned(tmp_path / "x")
         assert list((tmp_path / "x").iterdir()) == [mine]
     assert [entry.name for entry in (tmp_path / "x").iterdir()] == ["b.mid"]
-    remove_abandoned(tmp_path)
+    remove_abandoned(tmp_path / "x")
     assert [entry.name for entry in (tmp_path / "x").iterdir()] == ["b.mid"]
 
 
