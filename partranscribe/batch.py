@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from .audio import probe
 from .errors import OutputError, PartranscribeError
-from .manifest import Claims, Manifest, key_of
-from .paths import sha256_of
+from .manifest import CLAIMS, Claims, Manifest, key_of
+from .paths import is_folder, sha256_of
 from .plan import Job
 from .released import checkpoint_path
 from .timings import Timings
@@ -97,6 +97,7 @@ def run(
             interrupted = False
         except KeyboardInterrupt:
             interrupted = True
+        batch.sweep()
     outcomes = [batch.outcomes[job.source] for job in jobs if job.source in batch.outcomes]
     return Result(outcomes, interrupted, time.perf_counter() - began)
 
@@ -170,6 +171,12 @@ class _Batch:
         """Take away what processes that were killed have left where outputs go."""
         for folder in self._folders:
             remove_abandoned(folder)
+
+    def sweep(self) -> None:
+        """Take away what processes that were killed have claimed, if it is done."""
+        for folder, manifest in self._manifests.items():
+            if is_folder(folder / CLAIMS):
+                self.claims.sweep(manifest)
 
     @property
     def stops(self) -> bool:

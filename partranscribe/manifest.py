@@ -151,11 +151,13 @@ class _Claim(NamedTuple):
     Args:
         path: of the file.
         owner: who made it.
+        key: of the recording; empty where it is not written yet.
         since: when, by the clock of the file system.
     """
 
     path: Path
     owner: Owner
+    key: str
     since: float
 
 
@@ -207,8 +209,13 @@ class Claims:
                     return other
                 number = 1 + max((int(claim.path.suffix[1:]) for claim in claims), default=0)
                 path = place / f"{name}.{number}"
-                with path.open("x", encoding="utf-8") as file:
-                    json.dump({**asdict(me), "since": now, "key": key}, file)
+                about = json.dumps({**asdict(me), "since": now, "key": key})
+                path.touch(exist_ok=False)  # which only one can
+                try:
+                    path.write_text(about, "utf-8")
+                except OSError:  # the disk is full
+                    path.unlink()
+                    raise
                 with self._lock:
                     self._mine[folder, key] = path
                 self._since[folder, key] = min((claim.since for claim in claims), default=now)
@@ -233,6 +240,17 @@ class Claims:
                 with suppress(OSError):
                     path.with_suffix(f".{number}").unlink()
 
+    def sweep(self, manifest: Manifest) -> None:
+        """Take away the claims of processes that died just after a recording was done."""
+        place = manifest.folder / CLAIMS
+        self._places.add(place)
+        with suppress(OSError, OutputError):
+            now = _now(place)
+            for claim in _claims(place, "*", now):
+                dead = not claim.owner.lives(now - _beat(claim))
+                if dead and claim.key and manifest.get(claim.key) is not None:
+                    claim.path.unlink()
+
     def _show_life(self) -> None:
         while not self._ended.wait(_BEAT_SECONDS):
             with self._lock:
@@ -243,19 +261,19 @@ class Claims:
 
 
 def _claims(place: Path, name: str, now: float) -> list[_Claim]:
-    """All claims of one recording.
+    """All claims of one recording, or of all for the name `*`.
 
     Raises:
         FileNotFoundError: one of them was released meanwhile.
     """
     found = []
-    for path in place.glob(f"{name}.*"):
+    for path in place.glob(f"{name}.[0-9]*"):
         try:
             about = json.loads(path.read_text("utf-8"))
             owner = Owner(about["host"], about["process"], about["started"])
-            found.append(_Claim(path, owner, float(about["since"])))
+            found.append(_Claim(path, owner, str(about["key"]), float(about["since"])))
         except (ValueError, KeyError, TypeError):  # just created, and not yet written
-            found.append(_Claim(path, Owner("a machine that does not tell its name", 0, "0"), now))
+            found.append(_Claim(path, Owner("a machine that does not tell its name", 0, "0"), "", now))
     return found
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
@@ -94,6 +96,20 @@ class Died:
 Message = Ready | Started | Advanced | Warned | Spent | Broken | Died | Outcome
 
 
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back; a process that is started meanwhile never hears it, and is ended by its parent."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # which, when it starts, would let them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Worker:
     """A process with a model of its own.
 
@@ -108,7 +124,8 @@ class Worker:
         self.process: SpawnProcess = context.Process(
             target=_run, args=(theirs, settings, threads), name="partranscribe worker", daemon=True
         )
-        self.process.start()
+        with _interrupts_later():
+            self.process.start()
         theirs.close()
         self.jobs: list[Job] = []  # not yet finished
         self.is_at_work = False
@@ -193,7 +210,6 @@ class _Telling(Watcher):
 
 def _run(connection: Connection, settings: Settings, threads: int) -> None:
     """What a worker's process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.showwarning = lambda message, *_args, **_kwargs: connection.send(Warned(str(message)))
