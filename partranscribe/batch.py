@@ -373,8 +373,8 @@ class _Crew:
         self._timings.add(worker.seconds)
         worker.kill()
         if worker.together is None:  # it never began: perhaps there is memory for fewer
-            self._size = max(1, self._size - 1)
             self._false_starts += 1
+            self._size = max(1, self._size - (self._false_starts > 1))
             if self._false_starts >= _FALSE_STARTS and not self._workers:
                 raise WorkerError(f"{self._batch.settings.model}: loading it {died.reason}")
         for job in died.jobs:

@@ -65,7 +65,8 @@ def _host() -> str:
 
 def _started(process: int) -> str:
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *told = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return "0" if state in "XZ" else told[18]  # it ended, and its parent did not ask for it yet
     except (OSError, IndexError):
         return "0"
 

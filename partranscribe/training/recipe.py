@@ -33,7 +33,7 @@ else:
 _SECTIONS = ("model", "front_end", "augment", "context_noise", "played", *get_args(Phase))
 _DEEPEST = 8  # recipes that extend each other
 _VALIDATION_PIECES, _VALIDATION_SECONDS = 8, 20.0
-_CALIBRATION_PIECES = 12
+_CALIBRATION_PIECES, _CALIBRATION_SECONDS = 24, 60.0
 _UNMOVED = 0.0005  # of an F1 of 0..1
 
 
@@ -220,11 +220,11 @@ def export(
     dtype = torch.float32
     if held_out:
         held_out = _spread(held_out, _CALIBRATION_PIECES)
-        settings, score = calibrate(model, hold_out(model, config, held_out))
+        settings, score = calibrate(model, hold_out(model, config, held_out, _CALIBRATION_SECONDS))
         config = replace(config, decode=settings)
         report({"phase": "calibration", **asdict(settings), **score.to_dict()})
         halved = copy.deepcopy(model).half().float()
-        after = measure(halved, hold_out(halved, config, held_out), settings)
+        after = measure(halved, hold_out(halved, config, held_out, _CALIBRATION_SECONDS), settings)
         pairs = zip(_measures(after), _measures(score), strict=True)
         moved = max(abs(one.f1 - other.f1) for one, other in pairs)
         dtype = torch.float16 if moved < _UNMOVED else torch.float32
