@@ -20,7 +20,7 @@ from .plan import Job
 from .released import checkpoint_path
 from .timings import Timings
 from .whole_file import remove_abandoned
-from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep, undo, work
+from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep, work
 from .workers import Advanced, Broken, Died, Message, Ready, Started, Warned, Worker, wait_for_any
 
 if TYPE_CHECKING:
@@ -210,16 +210,7 @@ class _Batch:
         if self.claims.take(job.folder, key) is not None:
             self._elsewhere.append(job)
             return False
-        if self.claims.is_inherited(job.folder, key):
-            self.undo(job)
         return not self._is_kept(job, manifest)
-
-    def undo(self, job: Job) -> None:
-        """Take away what was written of a claimed job, and not finished."""
-        if job.folder is not None and job.outputs:
-            since = self.claims.since(job.folder, key_of(job.folder, job.outputs))
-            with suppress(PartranscribeError):
-                undo(job, self._manifests[job.folder], since)
 
     def _is_kept(self, job: Job, manifest: Manifest, reasons: Sequence[str] = ()) -> bool:
         """Whether the outputs of a job shall stay, for one of these reasons or any; then it is finished."""
@@ -305,8 +296,6 @@ class _Crew:
             for worker in self._workers:
                 self._timings.add(worker.seconds)
                 worker.kill()
-                for job in worker.jobs:
-                    self._batch.undo(job)
             if self._tried or self._is_busy:
                 self._batch.tidy()
 

@@ -29,6 +29,10 @@ except ImportError:  # not on Windows, where appending is atomic by itself
 NAME = "partranscribe.jsonl"
 CLAIMS = ".partranscribe"
 
+_ONE_AT_A_TIME = (
+    threading.Lock()
+)  # a file's lock is the process's, and ends when any of its threads closes it
+
 _BEAT_SECONDS = 10.0  # between two signs of life of a claim
 
 
@@ -76,6 +80,7 @@ class Manifest:
         self.folder = folder
         self.path = folder / NAME
         self._entries: dict[str, Entry] = {}
+        self._hashes: dict[str, set[str]] = {}
         self._read = 0
 
     def get(self, key: str) -> Entry | None:
@@ -92,13 +97,18 @@ class Manifest:
         self._catch_up()
         return dict(self._entries)
 
+    def has_written(self, key: str, sha256: str) -> bool:
+        """Whether an output of a recording that has these bytes was made here, now or at any time before."""
+        self._catch_up()
+        return sha256 in self._hashes.get(key, ())
+
     def _catch_up(self) -> None:
         try:
-            with self.path.open("rb") as file:
+            with _ONE_AT_A_TIME, self.path.open("rb") as file:
                 file.seek(self._read)
                 new = file.read()
         except FileNotFoundError:
-            self._entries, self._read = {}, 0
+            self._entries, self._hashes, self._read = {}, {}, 0
             return
         except OSError as error:
             raise self._told(error, "read") from error
@@ -106,9 +116,10 @@ class Manifest:
         self._read += whole
         for line in new[:whole].splitlines():
             # Half of a line, whose writer was killed, or something else
-            with suppress(ValueError, KeyError, TypeError, RecursionError):
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 values = json.loads(line)
                 entry = Entry(**{one.name: values[one.name] for one in fields(Entry)})
+                self._hashes.setdefault(entry.key, set()).update(entry.outputs.values())
                 self._entries[entry.key] = entry
 
     def add(self, entry: Entry) -> None:
@@ -121,7 +132,7 @@ class Manifest:
         line = text.encode("utf-8", "backslashreplace") + b"\n"  # some names are no valid text
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+") as file, _locked(file.fileno()):
+            with _ONE_AT_A_TIME, self.path.open("ab+", buffering=0) as file, _locked(file.fileno()):
                 end = file.seek(0, os.SEEK_END)
                 if end:
                     file.seek(end - 1)
@@ -152,13 +163,11 @@ class _Claim(NamedTuple):
         path: of the file.
         owner: who made it.
         key: of the recording; empty where it is not written yet.
-        since: when, by the clock of the file system.
     """
 
     path: Path
     owner: Owner
     key: str
-    since: float
 
 
 class Claims:
@@ -170,8 +179,6 @@ class Claims:
 
     def __init__(self) -> None:
         self._mine: dict[tuple[Path, str], Path] = {}
-        self._since: dict[tuple[Path, str], float] = {}
-        self._inherited: set[tuple[Path, str]] = set()
         self._places: set[Path] = set()
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._beat = threading.Thread(target=self._show_life, daemon=True)
@@ -203,13 +210,13 @@ class Claims:
             place.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError, FileNotFoundError):  # others claim, or take the empty folder away
                 now = _now(place)
-                claims = _claims(place, name, now)
+                claims = _claims(place, name)
                 other = next((claim.owner for claim in claims if claim.owner.lives(now - _beat(claim))), None)
                 if other is not None:
                     return other
                 number = 1 + max((int(claim.path.suffix[1:]) for claim in claims), default=0)
                 path = place / f"{name}.{number}"
-                about = json.dumps({**asdict(me), "since": now, "key": key})
+                about = json.dumps({**asdict(me), "key": key})
                 path.touch(exist_ok=False)  # which only one can
                 try:
                     path.write_text(about, "utf-8")
@@ -218,18 +225,7 @@ class Claims:
                     raise
                 with self._lock:
                     self._mine[folder, key] = path
-                self._since[folder, key] = min((claim.since for claim in claims), default=now)
-                if claims:
-                    self._inherited.add((folder, key))
                 return None
-
-    def since(self, folder: Path, key: str) -> float:
-        """When a recording that is claimed was first claimed by this process or a dead one before it."""
-        return self._since[folder, key]
-
-    def is_inherited(self, folder: Path, key: str) -> bool:
-        """Whether a recording that is claimed was claimed before, by a process that died."""
-        return (folder, key) in self._inherited
 
     def release(self, folder: Path, key: str) -> None:
         """Give a claim up, after its recording was entered in the manifest or failed."""
@@ -246,10 +242,13 @@ class Claims:
         self._places.add(place)
         with suppress(OSError, OutputError):
             now = _now(place)
-            for claim in _claims(place, "*", now):
+            for claim in _claims(place, "*"):
                 dead = not claim.owner.lives(now - _beat(claim))
                 if dead and claim.key and manifest.get(claim.key) is not None:
                     claim.path.unlink()
+            for probe in place.glob("now-*"):
+                if now - probe.stat().st_mtime > _BEAT_SECONDS:
+                    probe.unlink()
 
     def _show_life(self) -> None:
         while not self._ended.wait(_BEAT_SECONDS):
@@ -260,7 +259,7 @@ class Claims:
                     os.utime(path)
 
 
-def _claims(place: Path, name: str, now: float) -> list[_Claim]:
+def _claims(place: Path, name: str) -> list[_Claim]:
     """All claims of one recording, or of all for the name `*`.
 
     Raises:
@@ -271,9 +270,9 @@ def _claims(place: Path, name: str, now: float) -> list[_Claim]:
         try:
             about = json.loads(path.read_text("utf-8"))
             owner = Owner(about["host"], about["process"], about["started"])
-            found.append(_Claim(path, owner, str(about["key"]), float(about["since"])))
+            found.append(_Claim(path, owner, str(about["key"])))
         except (ValueError, KeyError, TypeError):  # just created, and not yet written
-            found.append(_Claim(path, Owner("a machine that does not tell its name", 0, "0"), "", now))
+            found.append(_Claim(path, Owner("a machine that does not tell its name", 0, "0"), ""))
     return found
 
 

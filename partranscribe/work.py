@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -218,7 +218,7 @@ def _transcribe(
 def _finish(
     begun: _Begun, result: Transcription | PartranscribeError, transcriber: Transcriber, settings: Settings
 ) -> Outcome:
-    """Write the outputs, and then the entry that says so."""
+    """Write the outputs, and the entry that says so."""
     job = begun.job
     if isinstance(result, PartranscribeError):
         raise result
@@ -230,10 +230,11 @@ def _finish(
         with ExitStack() as stack:
             for name, path in job.outputs.items():
                 stack.enter_context(whole_file(path)).write_bytes(contents[name])
-        done = Outcome(job, len(result.notes), result.duration, time.perf_counter() - begun.began)
-        if job.folder is not None:
-            done = replace(done, source_sha256=source)
-            _enter(job.folder, begun, done, contents, settings.identity(transcriber.info.sha256))
+            seconds = time.perf_counter() - begun.began
+            done = Outcome(job, len(result.notes), result.duration, seconds, source_sha256=source)
+            # Before they take their places, so that nobody ever takes them for another's.
+            if job.folder is not None:
+                _enter(job.folder, begun, done, contents, settings.identity(transcriber.info.sha256))
     last = start + result.duration if start or end is not None else None
     try:
         return replace(done, score=_score(job.reference, result.notes, start, last, settings.pedal_threshold))
@@ -292,18 +293,17 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any]) ->
     if not there:
         return ""
     missing = len(there) < len(job.outputs)
-    entry = manifest.get(key_of(manifest.folder, job.outputs))
-    reason = ""
-    if entry is None:
-        reason = "already there"
-    elif not missing and entry.work == identity and _is_source(job.source, entry):
-        reason = DONE
-    elif any(entry.outputs.get(name) != sha256_of(path) for name, path in there.items()):
-        reason = "changed since it was made"
-    if reason and missing:
-        some = next(iter(there.values()))
-        raise OutputError(f"{some}: is {reason}, and would be replaced; --overwrite allows it")
-    return reason
+    key = key_of(manifest.folder, job.outputs)
+    entry, hashes = manifest.get(key), {name: sha256_of(path) for name, path in there.items()}
+    foreign = [path for name, path in there.items() if not manifest.has_written(key, hashes[name])]
+    if foreign:
+        reason = "already there" if entry is None else "changed since it was made"
+        if missing:
+            raise OutputError(f"{foreign[0]}: is {reason}, and would be replaced; --overwrite allows it")
+        return reason
+    assert entry is not None
+    made = not missing and all(entry.outputs.get(name) == one for name, one in hashes.items())
+    return DONE if made and entry.work == identity and _is_source(job.source, entry) else ""
 
 
 def _is_source(source: Path, entry: Entry) -> bool:
@@ -317,22 +317,6 @@ def _is_source(source: Path, entry: Entry) -> bool:
         raise AudioError(
             f"{source}: {error.strerror or error}; check its name and its permissions"
         ) from error
-
-
-def undo(job: Job, manifest: Manifest, since: float) -> None:
-    """Take away outputs that a process wrote which died before it could enter them.
-
-    Args:
-        job: with a folder.
-        manifest: of that folder.
-        since: when the job was claimed, by the clock of the folder; what is older is someone else's.
-    """
-    entry = manifest.get(key_of(manifest.folder, job.outputs))
-    for name, path in job.outputs.items():
-        with suppress(OSError):
-            entered = entry is not None and entry.outputs.get(name) == sha256_of(path)
-            if not entered and path.stat().st_mtime > since:
-                path.unlink()
 
 
 def keep(job: Job, reason: str, settings: Settings) -> Outcome:

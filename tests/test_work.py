@@ -22,7 +22,7 @@ from partranscribe.notes import Note
 from partranscribe.paths import sha256_of
 from partranscribe.plan import Job, plan
 from partranscribe.transcribe import Transcriber, Transcription
-from partranscribe.work import Outcome, Settings, UnexpectedError, Watcher, keep, reason_to_keep, undo, work
+from partranscribe.work import Outcome, Settings, UnexpectedError, Watcher, keep, reason_to_keep, work
 from synth import recording
 
 
@@ -225,20 +225,6 @@ def test_a_recording_that_is_written_to_meanwhile_is_not_done(
     (outcome,) = outcomes_of(jobs, alone, settings, Writer())
     assert "song.wav: was written to while it was read" in str(outcome.error)
     assert names(tmp_path / "out") == []
-
-
-def test_only_what_was_written_since_a_claim_and_not_entered_is_taken_away(
-    tmp_path: Path, alone: Transcriber, settings: Settings
-) -> None:
-    out = tmp_path / "out"
-    source = recording(tmp_path / "song.wav")
-    made(source, alone, settings, out, "csv")
-    (job,) = plan([source], out, ["csv", "midi", "tsv"])
-    for name in ("midi", "tsv"):
-        job.outputs[name].touch()
-    os.utime(job.outputs["tsv"], (1000, 1000))
-    undo(job, Manifest(out), since=2000)
-    assert names(out) == [NAME, "song.csv", "song.tsv"]
 
 
 def test_nothing_is_written_where_one_output_cannot_be(
@@ -504,7 +490,7 @@ def test_what_was_made_by_other_work_is_done_again(other: dict[str, object], mad
 
 def test_what_was_edited_is_kept(made_before: Job) -> None:
     made_before.outputs["csv"].write_text("notes, corrected by hand")
-    assert reason(made_before) == "done before"
+    assert reason(made_before) == "changed since it was made"
     assert reason(made_before, start_s=1.0) == "changed since it was made"
     made_before.source.write_bytes(b"other sound")
     assert reason(made_before) == "changed since it was made"
