@@ -164,8 +164,8 @@ class _Batch:
         self._waiting = deque(jobs)
         self._folders = {path.parent for job in jobs for path in job.outputs.values()}
         self._elsewhere: list[Job] = []
-        self._manifests = {job.folder: Manifest(job.folder) for job in jobs if job.folder is not None}
-        self._before = {folder: manifest.entries() for folder, manifest in self._manifests.items()}
+        self.manifests = {job.folder: Manifest(job.folder) for job in jobs if job.folder is not None}
+        self._before = {folder: manifest.entries() for folder, manifest in self.manifests.items()}
 
     def tidy(self) -> None:
         """Take away what processes that were killed have left where outputs go."""
@@ -174,7 +174,7 @@ class _Batch:
 
     def sweep(self) -> None:
         """Take away what processes that were killed have claimed, if it is done."""
-        for folder, manifest in self._manifests.items():
+        for folder, manifest in self.manifests.items():
             if is_folder(folder / CLAIMS):
                 self.claims.sweep(manifest)
 
@@ -202,7 +202,7 @@ class _Batch:
         """Claim a job, unless it is done or someone else has it."""
         if job.folder is None or not job.outputs:
             return True
-        manifest = self._manifests[job.folder]
+        manifest = self.manifests[job.folder]
         with suppress(OutputError):  # another may be about to write the rest
             if self._is_kept(job, manifest, (DONE,)):
                 return False
@@ -256,7 +256,7 @@ def _here(batch: _Batch, timings: Timings) -> None:
         if transcriber is None:
             with timings.stage("starting"):
                 transcriber = batch.settings.transcriber(timings)
-        for outcome in work(jobs, transcriber, batch.settings, batch.watcher):
+        for outcome in work(jobs, transcriber, batch.settings, batch.watcher, batch.manifests):
             batch.finish(outcome)
 
 

@@ -118,7 +118,11 @@ class Watcher:
 
 
 def work(
-    jobs: Sequence[Job], transcriber: Transcriber, settings: Settings, watcher: Watcher
+    jobs: Sequence[Job],
+    transcriber: Transcriber,
+    settings: Settings,
+    watcher: Watcher,
+    manifests: dict[Path, Manifest] | None = None,
 ) -> Iterator[Outcome]:
     """Do some jobs, side by side if the transcriber takes several, and enter them in their manifests.
 
@@ -127,7 +131,9 @@ def work(
         transcriber: from `settings`.
         settings: of the call.
         watcher: is told how it goes, but not the outcomes.
+        manifests: of folders, kept from call to call so that none is read from its beginning again.
     """
+    manifests = {} if manifests is None else manifests
     waiting = list(jobs)
     while waiting:
         count = transcriber.together  # which is less from when on the device runs out of memory
@@ -141,7 +147,7 @@ def work(
                 yield Outcome(job, error=result)
         results = _transcribe([one.job for one in begun], transcriber, settings, watcher)
         for one, heard in zip(begun, results, strict=True):
-            outcome = _guarded(one.job, partial(_finish, one, heard, transcriber, settings))
+            outcome = _guarded(one.job, partial(_finish, one, heard, transcriber, settings, manifests))
             yield outcome if isinstance(outcome, Outcome) else Outcome(one.job, error=outcome)
 
 
@@ -216,7 +222,11 @@ def _transcribe(
 
 
 def _finish(
-    begun: _Begun, result: Transcription | PartranscribeError, transcriber: Transcriber, settings: Settings
+    begun: _Begun,
+    result: Transcription | PartranscribeError,
+    transcriber: Transcriber,
+    settings: Settings,
+    manifests: dict[Path, Manifest],
 ) -> Outcome:
     """Write the outputs, and the entry that says so."""
     job = begun.job
@@ -234,7 +244,8 @@ def _finish(
             done = Outcome(job, len(result.notes), result.duration, seconds, source_sha256=source)
             # Before they take their places, so that nobody ever takes them for another's.
             if job.folder is not None:
-                _enter(job.folder, begun, done, contents, settings.identity(transcriber.info.sha256))
+                manifest = manifests.setdefault(job.folder, Manifest(job.folder))
+                _enter(manifest, begun, done, contents, settings.identity(transcriber.info.sha256))
     last = start + result.duration if start or end is not None else None
     try:
         return replace(done, score=_score(job.reference, result.notes, start, last, settings.pedal_threshold))
@@ -252,10 +263,14 @@ def _source_sha256(begun: _Begun) -> str:
 
 
 def _enter(
-    folder: Path, begun: _Begun, done: Outcome, contents: Mapping[str, bytes], identity: Mapping[str, Any]
+    manifest: Manifest,
+    begun: _Begun,
+    done: Outcome,
+    contents: Mapping[str, bytes],
+    identity: Mapping[str, Any],
 ) -> None:
     """Tell the manifest; outputs of other formats that were made of the same stay entered."""
-    manifest, key = Manifest(folder), key_of(folder, done.job.outputs)
+    key = key_of(manifest.folder, done.job.outputs)
     outputs = {name: sha256(content).hexdigest() for name, content in contents.items()}
     before = manifest.get(key)
     if before is not None and (before.source_sha256, before.work) == (done.source_sha256, identity):

@@ -14,9 +14,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import PartranscribeError
+from .manifest import Manifest
 from .plan import Job
 from .timings import Timings
 from .work import Outcome, Settings, Watcher, work
@@ -224,13 +226,13 @@ def _run(connection: Connection, settings: Settings, threads: int) -> None:
         connection.send(Broken(error))
         return
     connection.send(Ready(transcriber.together))
-    watcher = _Telling(connection)
+    watcher, manifests = _Telling(connection), dict[Path, Manifest]()
     while True:
         try:
             jobs = connection.recv()
         except EOFError:
             return
-        for outcome in work(jobs, transcriber, settings, watcher):
+        for outcome in work(jobs, transcriber, settings, watcher, manifests):
             connection.send(outcome)
         connection.send(Spent(dict(timings.seconds), transcriber.together))
 
