@@ -87,10 +87,12 @@ def _convolution(x: Any, layer: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -
 
 
 def _linear(x: Any, layer: nn.Linear, norm: nn.BatchNorm1d | None = None) -> Any:
-    scale, shift = _scale_and_shift(norm) if norm is not None else (1.0, 0.0)
-    weight = _double(layer.weight) * np.reshape(scale, (-1, 1))
-    bias = _double(layer.bias) * scale + shift
-    return op.add(op.matmul(x, weight.astype(np.float32), False, True), bias.astype(np.float32))
+    weight, bias = _array(layer.weight), _array(layer.bias)
+    if norm is not None:
+        scale, shift = _scale_and_shift(norm)
+        weight = (_double(layer.weight) * np.reshape(scale, (-1, 1))).astype(np.float32)
+        bias = (_double(layer.bias) * scale + shift).astype(np.float32)
+    return op.add(op.matmul(x, weight, False, True), bias)
 
 
 def _compact_head(x: Any, head: CompactHead) -> Any:
