@@ -113,6 +113,7 @@ def main() -> None:
 )
 @click.option("--end", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop there.")
 @click.option("--reference", type=PATH, help="A note list, or a folder of them, to score the result with.")
+@click.option("--scores", type=PATH, help="Write the scores of every recording to this CSV file.")
 @_pedal_option
 @click.option("--overwrite", is_flag=True, help="Make outputs anew that are already in an output folder.")
 @click.option(
@@ -161,6 +162,7 @@ def transcribe_command(
     start: float,
     end: float | None,
     reference: Path | None,
+    scores: Path | None,
     pedal_threshold: int,
     overwrite: bool,
     engine: str,
@@ -189,11 +191,13 @@ def transcribe_command(
     """
     if end is not None and end <= start:
         raise click.UsageError(f"--end {end:g} is not after --start {start:g}")
+    if scores is not None and reference is None:
+        raise click.UsageError("--scores needs a --reference to score with")
     if output == "-":
         raise click.UsageError("-o takes a file or a folder; notes are not written to standard output")
     from . import batch, plan, show
     from .errors import PartranscribeError
-    from .report import write_report
+    from .report import write_report, write_scores
     from .timings import Timings
     from .work import Settings
 
@@ -226,8 +230,11 @@ def transcribe_command(
                 time_limit=time_limit,
                 timings=timings,
             )
+        scored = {one.job.name: one.score for one in result.outcomes if one.score is not None}
         if report is not None:
             write_report(report, jobs, result, settings)
+        if scores is not None and scored:
+            write_scores(scores, scored, pedal_threshold)
     except PartranscribeError as error:
         _fail(error)
     failed = sum(outcome.error is not None for outcome in result.outcomes)
@@ -235,9 +242,10 @@ def transcribe_command(
         click.echo(show.tally(result.outcomes, len(jobs)))
         if failed and len(jobs) > show.A_SCREENFUL:
             show.print_failures(result.outcomes)
-    scored = {outcome.job.name: outcome.score for outcome in result.outcomes if outcome.score is not None}
     if scored and not quiet:
         show.print_scores(scored, pedal_threshold)
+    if reference is not None and not quiet:
+        show.print_without_reference(jobs)
     if show_timings:
         show.print_timings(timings.seconds, sum(outcome.duration for outcome in result.outcomes))
     if result.interrupted:
@@ -262,7 +270,7 @@ def evaluate_command(
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json cannot both be printed")
-    from . import show
+    from . import report, show
     from .errors import PartranscribeError
     from .paths import is_file, is_folder
     from .score import pair_files
@@ -293,9 +301,9 @@ def evaluate_command(
             failed = True
     if scores:
         if as_csv:
-            show.print_scores_as_csv(scores, pedal_threshold)
+            click.echo(report.scores_as_csv(scores, pedal_threshold), nl=False)
         elif as_json:
-            show.print_scores_as_json(scores, pedal_threshold)
+            click.echo(report.scores_as_json(scores, pedal_threshold), nl=False)
         else:
             show.print_scores(scores, pedal_threshold)
     sys.exit(1 if failed or not scores else 0)

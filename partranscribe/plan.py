@@ -118,7 +118,10 @@ def _recordings(
     meant = [path for path in inside if _fits(path, include or ["*"]) and not _fits(path, exclude)]
     top = Path(source.resolve().name) if prefixed else Path()
     # A folder without recordings is reported like a recording that cannot be read.
-    return [_Recording(source / path, top / path, str(path), path, source) for path in meant] or [itself]
+    return [
+        _Recording(source / path, top / path, str(source / path if prefixed else path), path, source)
+        for path in meant
+    ] or [itself]
 
 
 def _fits(path: Path, patterns: Sequence[str]) -> bool:
@@ -189,5 +192,9 @@ def _with_references(jobs: Sequence[Job], found: Sequence[_Recording], reference
         candidates = [(reference / stem).with_suffix(ending) for stem in stems for ending in SUFFIXES]
         # A note list that this very call writes is no reference to it.
         there = (path for path in candidates if is_file(path) and place(path) not in written)
-        paired.append(replace(job, reference=next(there, candidates[0])))
+        paired.append(replace(job, reference=next(there, None)))
+    if not any(job.reference for job in paired):
+        raise UsageError(
+            f"{reference}: no note list there has the name of a recording; is it the right folder?"
+        )
     return paired

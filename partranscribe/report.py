@@ -1,10 +1,12 @@
-"""What became of a batch, as one JSON file for programs."""
+"""What became of a batch, and scores, as JSON and CSV for programs."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from . import __version__
 from .batch import Result
 from .plan import Job
-from .score import average
+from .score import Score, average
 from .whole_file import whole_file
 from .work import Outcome, Settings
 
@@ -51,12 +53,55 @@ def write_report(path: Path, jobs: Sequence[Job], result: Result, settings: Sett
         temporary.write_text(text, "utf-8", "backslashreplace")  # some names are no valid text
 
 
+def write_scores(path: Path, scores: Mapping[str, Score], pedal_threshold: int) -> None:
+    """Write what `scores_as_csv` gives to a file, which appears whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with whole_file(path) as temporary:
+        temporary.write_text(scores_as_csv(scores, pedal_threshold), "utf-8", "backslashreplace", newline="")
+
+
+def scores_as_csv(scores: Mapping[str, Score], pedal_threshold: int) -> str:
+    """Scores 0..1 as comma-separated values: a row for each piece.
+
+    Args:
+        scores: by the name of the piece; at least one.
+        pedal_threshold: that references were read with.
+    """
+    text = io.StringIO(newline="")
+    rows = [
+        {"piece": name, "pedal_threshold": pedal_threshold, **one.to_dict()} for name, one in scores.items()
+    ]
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def scores_as_json(scores: Mapping[str, Score], pedal_threshold: int) -> str:
+    """Scores 0..1 as one JSON object, with their mean over pieces.
+
+    Args:
+        scores: by the name of the piece; at least one.
+        pedal_threshold: that references were read with.
+    """
+    document = {
+        "pedal_threshold": pedal_threshold,
+        "pieces": {name: one.to_dict() for name, one in scores.items()},
+        "mean": average(list(scores.values())).to_dict(),
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
 def _row(job: Job, outcome: Outcome | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "source": str(job.source),
         "status": _status(outcome),
         "reason": "",
         "outputs": {name: str(path) for name, path in job.outputs.items()},
+        "reference": None if job.reference is None else str(job.reference),
     }
     if outcome is None:
         return row

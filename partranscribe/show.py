@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,29 +56,6 @@ def print_scores(scores: Mapping[str, Score], pedal_threshold: int) -> None:
         table = _table_of_many([*scores.items(), (f"mean of {len(scores)}", mean)], narrow=narrow)
     out.print(table)
     out.print(_convention(pedal_threshold), style="dim")
-
-
-def print_scores_as_csv(scores: Mapping[str, Score], pedal_threshold: int) -> None:
-    """Scores 0..1 as comma-separated values, a row for each piece."""
-    text = io.StringIO(newline="")
-    rows = [
-        {"piece": name, "pedal_threshold": pedal_threshold, **score.to_dict()}
-        for name, score in scores.items()
-    ]
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    click.echo(text.getvalue(), nl=False)
-
-
-def print_scores_as_json(scores: Mapping[str, Score], pedal_threshold: int) -> None:
-    """Scores 0..1 as one JSON object, with their mean over pieces."""
-    document = {
-        "pedal_threshold": pedal_threshold,
-        "pieces": {name: score.to_dict() for name, score in scores.items()},
-        "mean": average(list(scores.values())).to_dict(),
-    }
-    click.echo(json.dumps(document, indent=1))
 
 
 def print_models(models: Mapping[str, CheckpointInfo | None], default: str) -> None:
@@ -143,7 +117,8 @@ def summary(outcome: Outcome) -> str:
         return f"{job.name}: {outcome.kept}, kept: {written} (--overwrite makes it anew)"
     speed = outcome.duration / outcome.seconds if outcome.seconds else 0.0
     count = "1 note" if outcome.notes == 1 else f"{outcome.notes} notes"
-    return f"{job.name}: {count} in {_clock(outcome.duration)} → {written} ({speed:.1f}× real time)"
+    line = f"{job.name}: {count} in {_clock(outcome.duration)} → {written} ({speed:.1f}× real time)"
+    return line if outcome.score is None else f"{line}, note F1 {_percent(outcome.score.note.f1, 1)} %"
 
 
 def tally(outcomes: Sequence[Outcome], total: int) -> str:
@@ -157,6 +132,15 @@ def tally(outcomes: Sequence[Outcome], total: int) -> str:
         "not begun": total - len(outcomes),
     }
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+def print_without_reference(jobs: Sequence[Job]) -> None:
+    """Name the recordings that could not be scored, if there are any."""
+    names = [job.name for job in jobs if job.reference is None]
+    if names:
+        rest = len(names) - A_SCREENFUL
+        more = f", and {rest} more that --report names" if rest > 0 else ""
+        click.echo(f"no reference for {len(names)} of {len(jobs)}: {', '.join(names[:A_SCREENFUL])}{more}")
 
 
 def print_plan(jobs: Sequence[Job], kept: Mapping[Path, str]) -> None:

@@ -167,6 +167,7 @@ def test_model_that_is_not_there_is_one_line(song: Path, tmp_path: Path) -> None
         ["song.wav", "--no-such-option"],
         ["evaluate", "one.mid"],
         ["evaluate", "one.mid", "two.mid", "--csv", "--json"],
+        ["song.wav", "--scores", "scores.csv"],
     ],
 )
 def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
@@ -285,6 +286,28 @@ def test_reference_gives_scores(song: Path, model: list[str], tmp_path: Path) ->
     assert result.exit_code == 0
     (row,) = [line for line in result.stdout.splitlines() if line.startswith("note + offset + velocity")]
     assert row.split()[-3:] == ["100.00"] * 3
+
+
+def test_a_folder_is_scored_and_what_has_no_reference_is_named(
+    song: Path, model: list[str], tmp_path: Path
+) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        write_audio(tmp_path / f"in/{name}.wav", swelling_noise(0, RATE), RATE)
+    assert call(tmp_path / "in", "-o", tmp_path / "truth", *model).exit_code == 0
+    (tmp_path / "truth/three.mid").unlink()
+    scores = tmp_path / "scores.csv"
+    options = ("--reference", tmp_path / "truth", "--scores", scores)
+    result = call(tmp_path / "in", "-o", tmp_path / "out", *options, *model)
+    assert result.exit_code == 0, result.output
+    assert "mean of 2" in result.stdout
+    assert result.stdout.count("note F1 100.0 %") == 2
+    assert "no reference for 1 of 3: three.wav" in result.stdout
+    rows = list(csv.DictReader(io.StringIO(scores.read_text("utf-8"))))
+    assert [(row["piece"], row["note_f1"], row["pedal_threshold"]) for row in rows] == [
+        ("one.wav", "1.0", "64"),
+        ("two.wav", "1.0", "64"),
+    ]
 
 
 def test_reference_without_notes_is_an_error(song: Path, model: list[str], tmp_path: Path) -> None:

@@ -174,6 +174,24 @@ def test_references_are_paired_by_place_and_name(tmp_path: Path) -> None:
     assert [job.reference for job in jobs] == [tmp_path / "truth/x/song.tsv", tmp_path / "truth/y/song.mid"]
 
 
+def test_a_recording_without_a_reference_is_planned_all_the_same(tmp_path: Path) -> None:
+    empty(tmp_path / "in/a.wav", tmp_path / "in/b.wav", tmp_path / "truth/b.mid")
+    jobs = plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "truth")
+    assert [job.reference for job in jobs] == [None, tmp_path / "truth/b.mid"]
+
+
+def test_references_of_which_none_fits_are_refused(tmp_path: Path) -> None:
+    empty(tmp_path / "in/a.wav", tmp_path / "truth/b.mid")
+    with pytest.raises(UsageError, match="no note list there has the name of a recording"):
+        plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "truth")
+
+
+def test_recordings_of_several_folders_have_names_of_their_own(tmp_path: Path) -> None:
+    empty(tmp_path / "x/song.wav", tmp_path / "y/song.wav")
+    jobs = plan([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
+    assert [job.name for job in jobs] == [str(tmp_path / "x/song.wav"), str(tmp_path / "y/song.wav")]
+
+
 def test_one_reference_for_several_recordings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="several recordings"):
         plan([tmp_path / "a.wav", tmp_path / "b.wav"], None, reference=tmp_path / "truth.mid")

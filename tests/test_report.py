@@ -62,6 +62,7 @@ def test_every_recording_has_a_row_in_the_order_of_the_call(tmp_path: Path) -> N
                 "status": "done",
                 "reason": "",
                 "outputs": {"midi": str(done.outputs["midi"])},
+                "reference": None,
                 "source_sha256": "ab",
                 "notes": 12,
                 "duration_s": 1.5,
@@ -73,6 +74,7 @@ def test_every_recording_has_a_row_in_the_order_of_the_call(tmp_path: Path) -> N
                 "status": "kept",
                 "reason": "done before",
                 "outputs": {"midi": str(kept.outputs["midi"])},
+                "reference": None,
                 **unmade,
             },
             {
@@ -80,6 +82,7 @@ def test_every_recording_has_a_row_in_the_order_of_the_call(tmp_path: Path) -> N
                 "status": "failed",
                 "reason": "in/bad.wav: the file is empty",
                 "outputs": {"midi": str(bad.outputs["midi"])},
+                "reference": None,
                 **unmade,
             },
             {
@@ -87,6 +90,7 @@ def test_every_recording_has_a_row_in_the_order_of_the_call(tmp_path: Path) -> N
                 "status": "not begun",
                 "reason": "",
                 "outputs": {"midi": str(Path("out/later.mid"))},
+                "reference": None,
             },
         ],
     }

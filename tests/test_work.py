@@ -389,11 +389,12 @@ def test_score_counts_only_the_part_that_was_transcribed(
     assert part.score.reference_notes == len(inside) < whole.notes
 
 
-def test_a_missing_reference_fails_but_the_output_stays_and_is_entered(
+def test_an_unreadable_reference_fails_but_the_output_stays_and_is_entered(
     tmp_path: Path, either: Transcriber, settings: Settings
 ) -> None:
     source = recording(tmp_path / "song.wav")
     (tmp_path / "truth").mkdir()
+    (tmp_path / "truth/song.mid").write_bytes(b"no MIDI")
     (outcome,) = outcomes_of(plan([source], tmp_path / "out", reference=tmp_path / "truth"), either, settings)
     assert isinstance(outcome.error, NoteFileError)
     assert str(Path("truth") / "song.mid") in str(outcome.error)
