@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 _LOADING_SECONDS = 300.0  # that a model takes at most
 
 
+class WorkerError(PartranscribeError):
+    """The process that transcribed a recording died of it."""
+
+
 @dataclass(frozen=True)
 class Ready:
     """A worker has loaded its model, and takes so many jobs at once."""

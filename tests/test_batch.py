@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from partranscribe import batch as module
-from partranscribe.batch import WorkerError, available_memory, default_processes, run, would_keep
+from partranscribe import crew
+from partranscribe.batch import run, would_keep
+from partranscribe.crew import available_memory, default_processes
 from partranscribe.errors import AudioError, CheckpointError, OutputError
 from partranscribe.manifest import CLAIMS, NAME, Entry, Manifest
 from partranscribe.note_io import read_notes, write_notes
@@ -31,7 +32,7 @@ from partranscribe.report import write_report
 from partranscribe.timings import Timings
 from partranscribe.transcribe import Transcriber, Transcription
 from partranscribe.work import Outcome, Settings, Watcher
-from partranscribe.workers import Worker
+from partranscribe.workers import Worker, WorkerError
 from synth import recording
 
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="a process cannot be stopped there")
@@ -533,7 +534,7 @@ def test_a_worker_that_makes_no_progress_is_ended_and_its_recording_named(
 def test_workers_that_die_before_they_begin_end_the_call(
     tmp_path: Path, fated: Fated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FALSE_STARTS", 1)
+    monkeypatch.setattr(crew, "_FALSE_STARTS", 1)
     jobs = plan([songs(tmp_path / "in")], tmp_path / "out")
     with pytest.raises(WorkerError, match=r"tiny\.safetensors: .* with SIGKILL"):
         run(jobs, replace(fated, fates=(("", "killed"),)), processes=1)
@@ -565,7 +566,7 @@ def test_there_are_no_more_processes_than_cores_memory_and_jobs_bear(
     cores: int, memory: float | None, jobs: int, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
-    monkeypatch.setattr(module, "available_memory", lambda: memory)
+    monkeypatch.setattr(crew, "available_memory", lambda: memory)
     assert default_processes(jobs) == processes
 
 

@@ -1,0 +1,114 @@
+"""What of a batch is still to do, and what became of the rest: shared with others on the same folders."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import OutputError, PartranscribeError
+from .manifest import CLAIMS, Claims, Manifest, key_of
+from .paths import is_folder, sha256_of
+from .plan import Job
+from .released import checkpoint_path
+from .whole_file import remove_abandoned
+from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep
+
+LOOK_SECONDS = 0.5  # between two looks at what others have done
+
+
+class Backlog:
+    """What is still to do, and what became of the rest.
+
+    Args:
+        jobs, settings, watcher, overwrite, fail_fast: as for `batch.run`.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], settings: Settings, watcher: Watcher, overwrite: bool, fail_fast: bool
+    ) -> None:
+        self.settings, self.watcher, self.claims = settings, watcher, Claims()
+        self.outcomes: dict[Path, Outcome] = {}
+        self._overwrite, self._fail_fast, self._has_failed = overwrite, fail_fast, False
+        self._identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
+        self._waiting = deque(jobs)
+        self._folders = {path.parent for job in jobs for path in job.outputs.values()}
+        self._elsewhere: list[Job] = []
+        self.manifests = {job.folder: Manifest(job.folder) for job in jobs if job.folder is not None}
+        self._before = {folder: manifest.entries() for folder, manifest in self.manifests.items()}
+
+    def tidy(self) -> None:
+        """Take away what processes that were killed have left where outputs go."""
+        for folder in self._folders:
+            remove_abandoned(folder)
+
+    def sweep(self) -> None:
+        """Take away what processes that were killed have claimed, if it is done."""
+        for folder, manifest in self.manifests.items():
+            if is_folder(folder / CLAIMS):
+                self.claims.sweep(manifest)
+
+    @property
+    def stops(self) -> bool:
+        """Whether nothing more is to be begun."""
+        return self._fail_fast and self._has_failed
+
+    def take(self, count: int) -> list[Job]:
+        """The next jobs, so many at most, which nobody else does now and which are not done already."""
+        taken: list[Job] = []
+        while self._waiting and len(taken) < count and not self.stops:
+            job = self._waiting.popleft()
+            try:
+                if self._is_mine(job):
+                    taken.append(job)
+            except PartranscribeError as error:
+                self.finish(Outcome(job, error=error))
+            except OSError as error:
+                fact = f"{job.source}: {error.strerror or error} ({error.filename or job.folder})"
+                self.finish(Outcome(job, error=OutputError(f"{fact}; can the output folder be written to?")))
+        return taken
+
+    def _is_mine(self, job: Job) -> bool:
+        """Claim a job, unless it is done or someone else has it."""
+        if job.folder is None or not job.outputs:
+            return True
+        manifest = self.manifests[job.folder]
+        with suppress(OutputError):  # another may be about to write the rest
+            if self._is_kept(job, manifest, (DONE,)):
+                return False
+        key = key_of(job.folder, job.outputs)
+        if self.claims.take(job.folder, key) is not None:
+            self._elsewhere.append(job)
+            return False
+        return not self._is_kept(job, manifest)
+
+    def _is_kept(self, job: Job, manifest: Manifest, reasons: Sequence[str] = ()) -> bool:
+        """Whether the outputs of a job shall stay, for one of these reasons or any; then it is finished."""
+        if self._overwrite:  # what was there before is made anew, what another process makes meanwhile is not
+            entry = manifest.get(key_of(manifest.folder, job.outputs))
+            if entry is None or entry == self._before[manifest.folder].get(entry.key):
+                return False
+        reason = reason_to_keep(job, manifest, self._identity)
+        if not reason or (reasons and reason not in reasons):
+            return False
+        self.finish(keep(job, reason, self.settings))
+        return True
+
+    def finish(self, outcome: Outcome) -> None:
+        """Note what became of a job, and let others know that it is not in work any more."""
+        job = outcome.job
+        if job.folder is not None and job.outputs:
+            self.claims.release(job.folder, key_of(job.folder, job.outputs))
+        self.outcomes[job.source] = outcome
+        self._has_failed |= outcome.error is not None
+        self.watcher.finished(outcome)
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._elsewhere)
+
+    def look_elsewhere(self) -> bool:
+        """Take up again what others were doing, if there is any; whether that is so."""
+        self._waiting.extend(self._elsewhere)
+        self._elsewhere.clear()
+        return bool(self._waiting) and not self.stops

@@ -1,0 +1,183 @@
+"""A batch done by processes of this machine, which are replaced where they die."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+from .audio import probe
+from .backlog import LOOK_SECONDS, Backlog
+from .errors import PartranscribeError
+from .plan import Job
+from .timings import Timings
+from .work import Outcome
+from .workers import (
+    Advanced,
+    Broken,
+    Died,
+    Message,
+    Ready,
+    Started,
+    Warned,
+    Worker,
+    WorkerError,
+    wait_for_any,
+)
+
+_BYTES_OF_A_PROCESS = 1.2e9
+_FALSE_STARTS = 3  # of processes one after the other, after which there is no hope
+_SORTED_TOGETHER = 8  # groups of recordings among which those of one length are put together
+
+
+def default_processes(jobs: int) -> int:
+    """How many processes the cores and the memory of this machine bear, no more than there are jobs."""
+    memory = available_memory()
+    bears = jobs if memory is None else int(memory / _BYTES_OF_A_PROCESS)
+    return max(1, min(usable_cores(), bears, jobs))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
+
+
+def available_memory() -> float | None:
+    """Bytes that are free or can be freed, within the limit of a container; None where nothing tells."""
+    found = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+    with suppress(OSError, ValueError):  # ValueError: "max", without a limit
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        found.append(float(limit - used))
+    return min(found, default=None)
+
+
+class Crew:
+    """Workers that do all, and are replaced where they die.
+
+    Args:
+        backlog: what there is to do.
+        processes: how many; None for as many as the machine bears.
+        time_limit: see `batch.run`.
+        timings: where the time of each stage is counted.
+    """
+
+    def __init__(self, backlog: Backlog, processes: int | None, time_limit: float, timings: Timings) -> None:
+        self._backlog, self._time_limit, self._timings = backlog, time_limit, timings
+        self._asked_for = processes
+        self._size = processes or default_processes(len(backlog))
+        self._workers: list[Worker] = []
+        self._ready: list[Job] = []  # claimed, and not yet given to a worker
+        self._alone: deque[Job] = deque()  # whose worker died: each is tried once more, with no other in work
+        self._tried: set[Path] = set()
+        self._warnings: set[str] = set()
+        self._false_starts = 0
+
+    def work(self) -> None:
+        """Until nothing is left to do."""
+        try:
+            while self._give() or self._backlog.look_elsewhere():
+                if self._workers:
+                    wait_for_any(self._workers, LOOK_SECONDS)
+                else:
+                    time.sleep(LOOK_SECONDS)
+                for worker in list(self._workers):
+                    for message in worker.messages(self._time_limit):
+                        self._hear(worker, message)
+        finally:
+            for worker in self._workers:
+                self._timings.add(worker.seconds)
+                worker.kill()
+            if self._tried or self._is_busy:
+                self._backlog.tidy()
+
+    @property
+    def _is_busy(self) -> bool:
+        return any(worker.is_at_work for worker in self._workers)
+
+    def _give(self) -> bool:
+        """Give every free worker something to do, and get more workers where it pays; false at the end."""
+        if self._backlog.stops:
+            return False
+        for worker in self._workers:
+            if worker.is_free:
+                jobs = self._next(worker.together or 1)
+                if not jobs:
+                    break
+                worker.give(jobs)
+        self._ready += self._backlog.take(1 - len(self._ready))
+        if self._ready or (self._alone and not self._workers):
+            self._hire()
+        return bool(self._ready or self._alone or self._is_busy)
+
+    def _next(self, count: int) -> list[Job]:
+        if count > 1:  # side by side, recordings wait for the longest of them
+            self._ready += self._backlog.take(count * _SORTED_TOGETHER - len(self._ready))
+            self._ready.sort(key=_length)
+        else:
+            self._ready += self._backlog.take(count - len(self._ready))
+        jobs, self._ready = self._ready[:count], self._ready[count:]
+        if not jobs and self._alone and not self._is_busy:
+            jobs = [self._alone.popleft()]
+        return jobs
+
+    def _hire(self) -> None:
+        """As many workers as are wanted. On what may be CUDA, the first one tells whether one is enough."""
+        known = [worker.together for worker in self._workers if worker.together is not None]
+        wanted = min(self._size, len(self._ready) + len(self._backlog) + len(self._workers) or 1)
+        if self._asked_for is None and self._backlog.settings.device != "cpu" and (not known or known[0] > 1):
+            wanted = 1
+        while len(self._workers) < wanted:
+            self._workers.append(Worker(self._backlog.settings, max(1, usable_cores() // self._size)))
+
+    def _hear(self, worker: Worker, message: Message) -> None:
+        if isinstance(message, Started):
+            self._backlog.watcher.started(message.job, message.duration)
+        elif isinstance(message, Advanced):
+            self._backlog.watcher.advanced(message.job, message.seconds)
+        elif isinstance(message, Warned):
+            if message.message not in self._warnings:
+                self._warnings.add(message.message)
+                warnings.warn(message.message, stacklevel=2)
+        elif isinstance(message, Ready):
+            self._false_starts = 0
+        elif isinstance(message, Outcome):
+            self._backlog.finish(message)
+        elif isinstance(message, Broken):
+            raise message.error
+        elif isinstance(message, Died):
+            self._bury(worker, message)
+
+    def _bury(self, worker: Worker, died: Died) -> None:
+        """Do without a worker; what it had in work is tried again, unless that was the second time."""
+        self._workers.remove(worker)
+        self._timings.add(worker.seconds)
+        worker.kill()
+        if worker.together is None:  # it never began: perhaps there is memory for fewer
+            self._false_starts += 1
+            self._size = max(1, self._size - (self._false_starts > 1))
+            if self._false_starts >= _FALSE_STARTS and not self._workers:
+                raise WorkerError(f"{self._backlog.settings.model}: loading it {died.reason}")
+        for job in died.jobs:
+            if job.source in self._tried or (died.is_stall and len(died.jobs) == 1):
+                again = " again" if job.source in self._tried else ""
+                self._backlog.finish(Outcome(job, error=WorkerError(f"{job.source}: {died.reason}{again}")))
+            else:
+                self._alone.append(job)
+            self._tried.add(job.source)
+
+
+def _length(job: Job) -> float:
+    """Seconds of a recording as its header tells, to sort by."""
+    with suppress(PartranscribeError):
+        return probe(job.source).duration or 0.0
+    return 0.0
