@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from .audio import probe
 from .errors import OutputError, PartranscribeError
 from .manifest import CLAIMS, Claims, Manifest, key_of
 from .paths import is_folder, sha256_of
@@ -16,6 +17,8 @@ from .whole_file import remove_abandoned
 from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep
 
 LOOK_SECONDS = 0.5  # between two looks at what others have done
+
+_SORTED_TOGETHER = 8  # groups of recordings among which those of one length are put together
 
 
 class Backlog:
@@ -33,6 +36,7 @@ class Backlog:
         self._overwrite, self._fail_fast, self._has_failed = overwrite, fail_fast, False
         self._identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
         self._waiting = deque(jobs)
+        self._ready: list[Job] = []  # claimed, and not yet given to anyone
         self._folders = {path.parent for job in jobs for path in job.outputs.values()}
         self._elsewhere: list[Job] = []
         self.manifests = {job.folder: Manifest(job.folder) for job in jobs if job.folder is not None}
@@ -53,6 +57,21 @@ class Backlog:
     def stops(self) -> bool:
         """Whether nothing more is to be begun."""
         return self._fail_fast and self._has_failed
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a job that can be given now, which is claimed to know."""
+        self._ready += self.take(1 - len(self._ready))
+        return bool(self._ready)
+
+    def group(self, count: int) -> list[Job]:
+        """As `take`, but of several those of one length are put together."""
+        ahead = count * _SORTED_TOGETHER if count > 1 else count
+        self._ready += self.take(ahead - len(self._ready))
+        if count > 1:  # side by side, recordings wait for the longest of them
+            self._ready.sort(key=_length)
+        jobs, self._ready = self._ready[:count], self._ready[count:]
+        return jobs
 
     def take(self, count: int) -> list[Job]:
         """The next jobs, so many at most, which nobody else does now and which are not done already."""
@@ -105,10 +124,17 @@ class Backlog:
         self.watcher.finished(outcome)
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._elsewhere)
+        return len(self._ready) + len(self._waiting) + len(self._elsewhere)
 
     def look_elsewhere(self) -> bool:
         """Take up again what others were doing, if there is any; whether that is so."""
         self._waiting.extend(self._elsewhere)
         self._elsewhere.clear()
         return bool(self._waiting) and not self.stops
+
+
+def _length(job: Job) -> float:
+    """Seconds of a recording as its header tells, to sort by."""
+    with suppress(PartranscribeError):
+        return probe(job.source).duration or 0.0
+    return 0.0

@@ -20,6 +20,7 @@ from .timings import Timings
 from .work import Outcome, Settings, Watcher, reason_to_keep, work
 
 if TYPE_CHECKING:
+    from .cluster import Cluster
     from .transcribe import Transcriber
 
 TIME_LIMIT = 300.0
@@ -46,6 +47,7 @@ def run(
     watcher: Watcher | None = None,
     *,
     processes: int | None = None,
+    cluster: Cluster | None = None,
     overwrite: bool = False,
     fail_fast: bool = False,
     time_limit: float = TIME_LIMIT,
@@ -62,6 +64,7 @@ def run(
         watcher: is told how it goes.
         processes: that transcribe, each with a model of its own; 0 does all in this one. By default one for
             each core that the memory bears on a CPU, one on CUDA, and for a single job none.
+        cluster: does all in place of this machine.
         overwrite: outputs that are there are made anew; by default they are kept if they were made of the
             same bytes by the same model and settings, and whenever something else wrote them.
         fail_fast: stop at the first failure.
@@ -69,7 +72,8 @@ def run(
         timings: where the time of each stage is counted.
 
     Raises:
-        PartranscribeError: the model cannot be loaded: that is wrong for every recording.
+        PartranscribeError: the model cannot be loaded, or the cluster not be used: that is wrong for every
+            recording.
     """
     began = time.perf_counter()
     backlog = Backlog(jobs, settings, watcher or Watcher(), overwrite, fail_fast)
@@ -77,7 +81,11 @@ def run(
     backlog.tidy()
     with backlog.claims:
         try:
-            if processes == 0 or (processes is None and len(jobs) == 1):
+            if cluster is not None:
+                from .cluster import Fleet
+
+                Fleet(backlog, cluster, time_limit, timings).work()
+            elif processes == 0 or (processes is None and len(jobs) == 1):
                 _here(backlog, timings)
             else:
                 Crew(backlog, processes, time_limit, timings).work()

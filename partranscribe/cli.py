@@ -139,6 +139,15 @@ def main() -> None:
     metavar="N",
     help="Processes that transcribe; by default one for each core that the memory bears, on CUDA one.",
 )
+@click.option("--ray", metavar="ADDRESS", help="Let a Ray cluster do it; `auto` is that of this machine.")
+@click.option(
+    "--ray-cores",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Cores that each process on the cluster keeps busy, where it has no GPU.",
+)
 @click.option("--include", multiple=True, metavar="GLOB", help="Of folders, only what fits: *.flac, live/*.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Of folders, not what fits.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be written, and do nothing.")
@@ -169,6 +178,8 @@ def transcribe_command(
     precision: str,
     show_timings: bool,
     processes: int | None,
+    ray: str | None,
+    ray_cores: int,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     dry_run: bool,
@@ -219,12 +230,18 @@ def transcribe_command(
         if dry_run:
             show.print_plan(jobs, batch.would_keep(jobs, settings, overwrite=overwrite))
             return
+        cluster = None
+        if ray is not None:
+            from .cluster import Cluster
+
+            cluster = Cluster(ray, processes, ray_cores)
         with show.watcher(quiet=quiet, total=len(jobs)) as watcher:
             result = batch.run(
                 jobs,
                 settings,
                 watcher,
                 processes=processes,
+                cluster=cluster,
                 overwrite=overwrite,
                 fail_fast=fail_fast,
                 time_limit=time_limit,

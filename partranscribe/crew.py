@@ -9,13 +9,12 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
-from .audio import probe
 from .backlog import LOOK_SECONDS, Backlog
-from .errors import PartranscribeError
 from .plan import Job
 from .timings import Timings
 from .work import Outcome
 from .workers import (
+    BYTES_OF_A_PROCESS,
     Advanced,
     Broken,
     Died,
@@ -28,15 +27,13 @@ from .workers import (
     wait_for_any,
 )
 
-_BYTES_OF_A_PROCESS = 1.2e9
 _FALSE_STARTS = 3  # of processes one after the other, after which there is no hope
-_SORTED_TOGETHER = 8  # groups of recordings among which those of one length are put together
 
 
 def default_processes(jobs: int) -> int:
     """How many processes the cores and the memory of this machine bear, no more than there are jobs."""
     memory = available_memory()
-    bears = jobs if memory is None else int(memory / _BYTES_OF_A_PROCESS)
+    bears = jobs if memory is None else int(memory / BYTES_OF_A_PROCESS)
     return max(1, min(usable_cores(), bears, jobs))
 
 
@@ -76,7 +73,6 @@ class Crew:
         self._asked_for = processes
         self._size = processes or default_processes(len(backlog))
         self._workers: list[Worker] = []
-        self._ready: list[Job] = []  # claimed, and not yet given to a worker
         self._alone: deque[Job] = deque()  # whose worker died: each is tried once more, with no other in work
         self._tried: set[Path] = set()
         self._warnings: set[str] = set()
@@ -114,18 +110,13 @@ class Crew:
                 if not jobs:
                     break
                 worker.give(jobs)
-        self._ready += self._backlog.take(1 - len(self._ready))
-        if self._ready or (self._alone and not self._workers):
+        is_ready = self._backlog.is_ready
+        if is_ready or (self._alone and not self._workers):
             self._hire()
-        return bool(self._ready or self._alone or self._is_busy)
+        return bool(is_ready or self._alone or self._is_busy)
 
     def _next(self, count: int) -> list[Job]:
-        if count > 1:  # side by side, recordings wait for the longest of them
-            self._ready += self._backlog.take(count * _SORTED_TOGETHER - len(self._ready))
-            self._ready.sort(key=_length)
-        else:
-            self._ready += self._backlog.take(count - len(self._ready))
-        jobs, self._ready = self._ready[:count], self._ready[count:]
+        jobs = self._backlog.group(count)
         if not jobs and self._alone and not self._is_busy:
             jobs = [self._alone.popleft()]
         return jobs
@@ -133,7 +124,7 @@ class Crew:
     def _hire(self) -> None:
         """As many workers as are wanted. On what may be CUDA, the first one tells whether one is enough."""
         known = [worker.together for worker in self._workers if worker.together is not None]
-        wanted = min(self._size, len(self._ready) + len(self._backlog) + len(self._workers) or 1)
+        wanted = min(self._size, len(self._backlog) + len(self._workers) or 1)
         if self._asked_for is None and self._backlog.settings.device != "cpu" and (not known or known[0] > 1):
             wanted = 1
         while len(self._workers) < wanted:
@@ -174,10 +165,3 @@ class Crew:
             else:
                 self._alone.append(job)
             self._tried.add(job.source)
-
-
-def _length(job: Job) -> float:
-    """Seconds of a recording as its header tells, to sort by."""
-    with suppress(PartranscribeError):
-        return probe(job.source).duration or 0.0
-    return 0.0

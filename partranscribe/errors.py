@@ -7,6 +7,10 @@ class PartranscribeError(Exception):
     """Something about the input, the output or the machine is wrong, and the message says what to do."""
 
 
+class ClusterError(PartranscribeError):
+    """A cluster cannot be used."""
+
+
 class AudioError(PartranscribeError):
     """A recording cannot be read, or holds nothing that can be transcribed."""
 

@@ -347,6 +347,17 @@ def keep(job: Job, reason: str, settings: Settings) -> Outcome:
     return replace(outcome, notes=len(notes), score=measured)
 
 
+def entered(job: Job, entry: Entry, settings: Settings) -> Outcome:
+    """The outcome of a job as its entry tells it, with the score of what is there."""
+    return replace(
+        keep(job, "", settings),
+        notes=entry.notes,
+        duration=entry.duration_s,
+        seconds=entry.seconds,
+        source_sha256=entry.source_sha256,
+    )
+
+
 def _score(
     reference: Path | None, notes: Sequence[Note], start: float, end: float | None, pedal_threshold: int
 ) -> Score | None:

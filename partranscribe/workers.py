@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 
+BYTES_OF_A_PROCESS = 1.2e9  # that one with a model takes at most
+
 _LOADING_SECONDS = 300.0  # that a model takes at most
 
 

@@ -28,7 +28,7 @@ LAYERS = (
     {"plan", "manifest"},
     {"work"},
     {"workers", "backlog"},
-    {"crew"},
+    {"crew", "cluster"},
     {"batch", "training"},
     {"show", "report"},
     {"cli"},

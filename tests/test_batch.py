@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
+from fated import Fated
 from partranscribe import crew
 from partranscribe.batch import run, would_keep
 from partranscribe.crew import available_memory, default_processes
@@ -30,7 +27,6 @@ from partranscribe.paths import sha256_of
 from partranscribe.plan import Job, plan
 from partranscribe.report import write_report
 from partranscribe.timings import Timings
-from partranscribe.transcribe import Transcriber, Transcription
 from partranscribe.work import Outcome, Settings, Watcher
 from partranscribe.workers import Worker, WorkerError
 from synth import recording
@@ -391,56 +387,6 @@ def test_two_calls_divide_a_folder_between_them(tmp_path: Path, settings: Settin
     assert sum(not kept for rows in told for _, kept, _ in rows) == 12
     assert entered(out) == list("abcdefghijkl")
     assert names(out) == [*(f"{letter}.mid" for letter in "abcdefghijkl"), NAME]
-
-
-@dataclass(frozen=True)
-class Fated(Settings):
-    """Settings with which a worker meets its fate at some recordings.
-
-    Args:
-        fates: `killed`, `killed once` or `stopped`, by the name of the recording; of no name, at the start.
-        together: how many recordings it takes at once.
-    """
-
-    fates: tuple[tuple[str, str], ...] = ()
-    together: int = 1
-
-    def transcriber(self, timings: Timings | None = None) -> Transcriber:
-        meet(Path(), self.fates)
-        warnings.warn("a worker was warned", stacklevel=1)
-        return FatedTranscriber(self, timings)
-
-
-class FatedTranscriber(Transcriber):
-    """Meets the fate of its settings."""
-
-    def __init__(self, settings: Fated, timings: Timings | None) -> None:
-        super().__init__(settings.model, settings.device, timings=timings, together=settings.together)
-        self._fates = settings.fates
-
-    def transcribe(self, path: str | Path, **options: Any) -> Transcription:
-        meet(Path(path), self._fates)
-        return super().transcribe(path, **options)
-
-    def transcribe_several(
-        self, paths: Sequence[str | Path], **options: Any
-    ) -> Iterator[Transcription | AudioError]:
-        for path in paths:
-            meet(Path(path), self._fates)
-        return super().transcribe_several(paths, **options)
-
-
-def meet(path: Path, fates: Sequence[tuple[str, str]]) -> None:
-    """End or stop this process if that is the fate of a recording."""
-    fate = dict(fates).get(path.name)
-    if fate == "killed once":
-        met = path.with_suffix(".met")
-        fate = None if met.exists() else "killed"
-        met.touch()
-    if fate == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif fate == "stopped":
-        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 @pytest.fixture
