@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -206,24 +208,25 @@ def transcribe_command(
         raise click.UsageError("--scores needs a --reference to score with")
     if output == "-":
         raise click.UsageError("-o takes a file or a folder; notes are not written to standard output")
-    from . import batch, plan, show
-    from .errors import PartranscribeError
-    from .report import write_report, write_scores
-    from .timings import Timings
-    from .work import Settings
+    with _ended_by_ctrl_c():
+        from . import batch, plan, show
+        from .errors import PartranscribeError
+        from .report import write_report, write_scores
+        from .timings import Timings
+        from .work import Settings
 
-    try:
-        jobs = plan.plan(
-            sources,
-            None if output is None else Path(output),
-            formats,
-            reference=reference,
-            into_folder=output is not None and output.endswith(("/", os.sep)),
-            include=include,
-            exclude=exclude,
-        )
-    except plan.UsageError as error:
-        raise click.UsageError(str(error)) from None
+        try:
+            jobs = plan.plan(
+                sources,
+                None if output is None else Path(output),
+                formats,
+                reference=reference,
+                into_folder=output is not None and output.endswith(("/", os.sep)),
+                include=include,
+                exclude=exclude,
+            )
+        except plan.UsageError as error:
+            raise click.UsageError(str(error)) from None
     settings = Settings(model, device, engine, precision, start, end, pedal_threshold)
     timings = Timings()
     try:
@@ -396,6 +399,16 @@ def train_command(
             )
     except PartranscribeError as error:
         _fail(error)
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end the process at once, while there is nothing yet that must be ended well."""
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _fail(error: Exception | str) -> NoReturn:

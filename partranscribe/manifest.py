@@ -216,13 +216,7 @@ class Claims:
                     return other
                 number = 1 + max((int(claim.path.suffix[1:]) for claim in claims), default=0)
                 path = place / f"{name}.{number}"
-                about = json.dumps({**asdict(me), "key": key})
-                path.touch(exist_ok=False)  # which only one can
-                try:
-                    path.write_text(about, "utf-8")
-                except OSError:  # the disk is full
-                    path.unlink()
-                    raise
+                _create(path, json.dumps({**asdict(me), "key": key}))
                 with self._lock:
                     self._mine[folder, key] = path
                 return None
@@ -246,7 +240,7 @@ class Claims:
                 dead = not claim.owner.lives(now - _beat(claim))
                 if dead and claim.key and manifest.get(claim.key) is not None:
                     claim.path.unlink()
-            for probe in place.glob("now-*"):
+            for probe in place.glob("n[eo]w-*"):
                 if now - probe.stat().st_mtime > _BEAT_SECONDS:
                     probe.unlink()
 
@@ -257,6 +251,27 @@ class Claims:
             for path in paths:
                 with suppress(OSError):
                     os.utime(path)
+
+
+def _create(path: Path, text: str) -> None:
+    """Create a file that is whole from its beginning, which only one can.
+
+    Raises:
+        FileExistsError: another did.
+        OSError: it cannot be written.
+    """
+    new = path.with_name(f"new-{secrets.token_hex(6)}")
+    try:
+        new.write_text(text, "utf-8")
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            raise
+        except OSError:  # no links on this file system: one that is killed now leaves an empty claim
+            path.touch(exist_ok=False)
+            new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _claims(place: Path, name: str) -> list[_Claim]:
@@ -271,7 +286,7 @@ def _claims(place: Path, name: str) -> list[_Claim]:
             about = json.loads(path.read_text("utf-8"))
             owner = Owner(about["host"], about["process"], about["started"])
             found.append(_Claim(path, owner, str(about["key"])))
-        except (ValueError, KeyError, TypeError):  # just created, and not yet written
+        except (ValueError, KeyError, TypeError):  # just created, where there are no links
             found.append(_Claim(path, Owner("a machine that does not tell its name", 0, "0"), ""))
     return found
 

@@ -453,6 +453,19 @@ def test_a_terminated_call_leaves_nothing_half_written(model: list[str], tmp_pat
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT for one process there")
+def test_ctrl_c_before_the_work_ends_at_once_with_130(song: Path, tmp_path: Path) -> None:
+    code = f"""
+import os, signal, sys
+from partranscribe import plan
+plan.plan = lambda *_, **__: (os.kill(os.getpid(), signal.SIGINT), print("went on"))
+from partranscribe.cli import main
+main([{str(song)!r}, "-o", {str(tmp_path / "song.mid")!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_the_table_of_a_narrow_terminal_keeps_names_and_f1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -303,6 +304,25 @@ def test_another_machine_has_its_claim_until_it_is_silent_too_long(tmp_path: Pat
         os.utime(path, (time.time() - 100,) * 2)
         assert claims.take(tmp_path, "song") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_claims_are_whole_or_not_there_and_need_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written() -> list[str]:
+        return [json.loads(path.read_text("utf-8"))["key"] for path in (tmp_path / CLAIMS).iterdir()]
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no links here")
+
+    with Claims() as claims, Claims() as others:
+        assert claims.take(tmp_path, "song") is None
+        assert written() == ["song"]
+        claims.release(tmp_path, "song")
+        monkeypatch.setattr(os, "link", refuse)
+        assert claims.take(tmp_path, "song") is None
+        assert written() == ["song"]
+        assert others.take(tmp_path, "song") == Owner.myself()
 
 
 @pytest.mark.parametrize("content", ["", '{"host": "an', "{}"])
