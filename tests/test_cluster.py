@@ -34,7 +34,9 @@ from partranscribe.cluster import Actor, Cluster, Task  # noqa: E402
 MEMORY = 80 * 2**20
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:a worker was warned", "ignore:no process on the cluster has begun yet"
+    "ignore:a worker was warned",
+    "ignore:no process on the cluster has begun yet",
+    "ignore::pytest.PytestUnraisableExceptionWarning",  # Ray leaves its logs open
 )
 HERE = Path(__file__).parent
 
