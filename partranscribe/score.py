@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import NoteFileError
-from .note_io import SUFFIXES, format_of
+from .note_io import PEDAL_THRESHOLD, SUFFIXES, format_of, read_notes
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
 from .paths import is_file, is_folder
 
@@ -104,7 +104,7 @@ def score(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Toler
     Raises:
         NoteFileError: the reference has no notes.
     """
-    matches = _match(estimate, reference, tolerances)
+    matches = match(estimate, reference, tolerances)
     velocity_hits = _velocity_hits(matches.offset, estimate, reference, tolerances.velocity)
     matched = len(matches.onset)
     errors = [estimate[j].onset - reference[i].onset for i, j in matches.onset]
@@ -196,7 +196,7 @@ def recall_by_length(
 ) -> list[Bin]:
     """Recall over the duration of reference notes in seconds, as in Figure 6."""
     durations = [note.duration for note in reference]
-    return _recall(durations, edges, _match(estimate, reference, tolerances))
+    return _recall(durations, edges, match(estimate, reference, tolerances))
 
 
 def recall_by_pitch(
@@ -207,10 +207,10 @@ def recall_by_pitch(
 ) -> list[Bin]:
     """Recall over MIDI key numbers, as in Figure 7."""
     pitches = [note.pitch for note in reference]
-    return _recall(pitches, edges, _match(estimate, reference, tolerances))
+    return _recall(pitches, edges, match(estimate, reference, tolerances))
 
 
-def _recall(values: Sequence[float], edges: Sequence[float], matches: _Matches) -> list[Bin]:
+def _recall(values: Sequence[float], edges: Sequence[float], matches: Matches) -> list[Bin]:
     bins = np.digitize(values, edges) - 1  # (reference notes,)
     onset_bins, offset_bins = bins[matches.onset[:, 0]], bins[matches.offset[:, 0]]
     return [
@@ -220,17 +220,26 @@ def _recall(values: Sequence[float], edges: Sequence[float], matches: _Matches) 
 
 
 @dataclass(frozen=True)
-class _Matches:
-    """Pairs of indices (reference, estimate), shape (matches, 2), in order of the reference."""
+class Matches:
+    """Pairs of indices (reference, estimate), shape (matches, 2), in order of the reference.
+
+    Args:
+        onset: of notes with the right pitch and onset.
+        offset: of notes with the right offset too. They are matched anew, so that the two hardly ever, but
+            sometimes, pair a note differently.
+    """
 
     onset: _Pairs
     offset: _Pairs
 
 
-def _match(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Tolerances) -> _Matches:
+def match(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Tolerances = PAPER) -> Matches:
     """Match as mir_eval does, pitch by pitch.
 
     No match crosses pitches, so the result is the same, and the matrices that mir_eval makes stay small.
+
+    Raises:
+        NoteFileError: the reference has no notes.
     """
     from mir_eval import transcription, util
 
@@ -247,7 +256,7 @@ def _match(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Tole
         for pairs, offset_ratio in ((onset, None), (offset, tolerances.offset_ratio)):
             matching = transcription.match_notes(*lists, **limits, offset_ratio=offset_ratio)
             pairs.extend(np.array([(rows[i], columns[j])]) for i, j in matching)
-    return _Matches(_by_reference(onset), _by_reference(offset))
+    return Matches(_by_reference(onset), _by_reference(offset))
 
 
 def _intervals(notes: Sequence[Note], chosen: Sequence[int]) -> NDArray[np.float64]:
@@ -298,6 +307,26 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _mean_measure(measures: Iterable[Measure]) -> Measure:
     return Measure(*np.mean([astuple(measure) for measure in measures], axis=0).tolist())
+
+
+def read_reference(
+    path: Path, pedal_threshold: int = PEDAL_THRESHOLD, start: float = 0.0, end: float | None = None
+) -> list[Note]:
+    """The notes of a reference that begin in some part of it.
+
+    Args:
+        path: of the note list.
+        pedal_threshold: see `note_io.read_notes`.
+        start, end: seconds; None for all the rest.
+
+    Raises:
+        NoteFileError: it cannot be read, or has no notes there.
+    """
+    notes = read_notes(path, pedal_threshold=pedal_threshold)
+    notes = [note for note in notes if start <= note.onset and (end is None or note.onset < end)]
+    if not notes:
+        raise NoteFileError(f"{path}: no notes to score with; is it the right file?")
+    return notes
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def print_timings(seconds: Mapping[str, float], audio_seconds: float) -> None:
 def summary(outcome: Outcome) -> str:
     """One line on what became of a recording."""
     job = outcome.job
-    written = ", ".join(str(path) for path in job.outputs.values())
+    written = ", ".join(str(path) for path in job.written)
     if outcome.kept:
         return f"{job.name}: {outcome.kept}, kept: {written} (--overwrite makes it anew)"
     speed = outcome.duration / outcome.seconds if outcome.seconds else 0.0
