@@ -17,7 +17,7 @@ ROWS_PER_KEY = 3
 TILE_FRAMES = 1024  # as wide as a tile is; half a minute at the finest level
 LEVELS = (1, 8, 64)  # frames of the spectrogram in one column of a tile
 
-_DARK, _BRIGHT = 0.5, 2.2  # log-mel values of black and white: room noise, and a loud partial
+_DARK, _BRIGHT = 0.7, 2.2  # log-mel values of black and white: room noise, and a loud partial
 _QUALITY = 40  # of 100
 _A4, _A4_HZ = 69, 440.0
 

@@ -337,7 +337,7 @@ class Player {
   }
 
   seek(time) {
-    const again = this.playing || this.starting;
+    const again = (this.playing || this.starting) && time < piece.end;
     this.pause();
     this.position = Math.min(Math.max(time, piece.start), piece.end);
     return again ? this.play() : undefined;
@@ -419,7 +419,7 @@ class Player {
     const begin = Math.max(at, now, this.startedAt);
     if (end <= begin) return;
     const decay = 0.25 + 1.6 * 2 ** ((48 - pitch) / 16);
-    const peak = 0.3 * strength ** 1.4 * Math.exp((at - begin) / decay);
+    const peak = 0.24 * strength ** 1.4 * Math.exp((at - begin) / decay);
     const oscillator = new OscillatorNode(this.context, { frequency: 440 * 2 ** ((pitch - 69) / 12) });
     oscillator.setPeriodicWave(this.#wave(pitch, strength));
     const gain = new GainNode(this.context, { gain: 0 });
@@ -873,8 +873,7 @@ class Errors {
 
   detail({ notes, index, kind }) {
     if (kind === WRONG_OFFSET) return offsetError(index);
-    const more = kind === MISSED ? "" : `, confidence ${notes.confidence[index].toFixed(2)}`;
-    return `${(notes.offset[index] - notes.onset[index]).toFixed(2)} s, velocity ${notes.velocity[index]}${more}`;
+    return `${(notes.offset[index] - notes.onset[index]).toFixed(2)} s long, velocity ${notes.velocity[index]}`;
   }
 
   /** Go to an error: the cursor, the roll, the list, and words for who cannot see them. */
