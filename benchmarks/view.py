@@ -40,7 +40,8 @@ SCROLL = """(screens) => new Promise((done) => {
       done([steps.length / (now - began) * 1000, steps[Math.floor(steps.length * 0.95)]]);
       return;
     }
-    if (from !== null && screens) roll.moveTo(from + (now - began) / 1000 * screens * roll.width / roll.scale);
+    const moved = (now - began) / 1000 * screens * roll.width / roll.scale;
+    if (from !== null && screens) roll.moveTo(from + moved);
     else if (from !== null) roll.zoom(steps.length % 2 ? 1.02 : 1 / 1.02);
     requestAnimationFrame(step);
   };
@@ -108,13 +109,9 @@ def row(minutes: float, folder: Path, chromium: str | None) -> tuple[str, ...]:
     write_recording(recording, minutes)
     period = soundfile.info(EXAMPLE).duration
     truth = repeated(read_notes(EXAMPLE.with_suffix(".mid")), period, minutes * 60)
-    # Of every tenth note the pitch is wrong, of every seventh the offset.
-    found = [
-        replace(
-            note, pitch=note.pitch + (i % 10 == 0), offset=note.offset + 0.5 * (i % 7 == 0), confidence=0.9
-        )
-        for i, note in enumerate(truth)
-    ]
+    found = list(truth)
+    found[::10] = [replace(note, pitch=note.pitch + 1) for note in truth[::10]]
+    found[::7] = [replace(note, offset=note.offset + 0.5) for note in truth[::7]]
     write_notes(reference, truth)
     write_notes(notes, found)
     command = [sys.executable, "-m", "partranscribe", "view", str(recording), str(notes)]

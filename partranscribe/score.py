@@ -94,17 +94,24 @@ class Score:
         return flat
 
 
-def score(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Tolerances = PAPER) -> Score:
+def score(
+    estimate: Sequence[Note],
+    reference: Sequence[Note],
+    tolerances: Tolerances = PAPER,
+    matches: Matches | None = None,
+) -> Score:
     """Score an estimate exactly as mir_eval does, at the paper's tolerances by default.
 
     Args:
         estimate: may be empty, which scores zero.
         reference: at its own times, not those of frames.
+        matches: what `match` gives for them, where it is at hand.
 
     Raises:
         NoteFileError: the reference has no notes.
     """
-    matches = match(estimate, reference, tolerances)
+    if matches is None:
+        matches = match(estimate, reference, tolerances)
     velocity_hits = _velocity_hits(matches.offset, estimate, reference, tolerances.velocity)
     matched = len(matches.onset)
     errors = [estimate[j].onset - reference[i].onset for i, j in matches.onset]

@@ -143,8 +143,8 @@ def _comparison(contents: Contents) -> dict[str, Any] | None:
     """
     if contents.reference is None:
         return None
-    measured = score(contents.notes, contents.reference)
     matches = match(contents.notes, contents.reference)
+    measured = score(contents.notes, contents.reference, matches=matches)
     kinds, partners = [INVENTED] * len(contents.notes), [NO_PARTNER] * len(contents.notes)
     missed = [True] * len(contents.reference)
     for kind, pairs in ((WRONG_OFFSET, matches.onset), (HIT, matches.offset)):

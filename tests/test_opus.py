@@ -18,7 +18,7 @@ PIECE = round(PIECE_SECONDS * SAMPLE_RATE)
 
 
 def decoded(piece: bytes) -> NDArray[np.float32]:
-    with av.open(io.BytesIO(piece)) as container:
+    with av.open(io.BytesIO(piece), "r") as container:
         frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
     return np.concatenate(frames).astype(np.float32)
 

@@ -27,9 +27,9 @@ def log_mel() -> LogMel:
 
 def grey(tile: Tile) -> NDArray[np.uint8]:
     """(rows, columns), the lowest key first."""
-    with av.open(io.BytesIO(tile.webp)) as container:
+    with av.open(io.BytesIO(tile.webp), "r") as container:
         (picture,) = list(container.decode(video=0))
-        return np.asarray(picture.to_ndarray(format="gray"))[::-1]
+        return np.asarray(picture.to_ndarray(format="gray"), np.uint8)[::-1]
 
 
 def level(tiles: Sequence[Tile], number: int) -> NDArray[np.uint8]:

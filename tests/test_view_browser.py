@@ -124,7 +124,7 @@ class Shown:
     def pixels(self, canvas: str) -> Pixels:
         """What a canvas shows, red, green, blue and opacity: (rows, columns, 4)."""
         picture = self.ask(f"document.getElementById({canvas!r}).toDataURL()").partition(",")[2]
-        with av.open(io.BytesIO(base64.b64decode(picture))) as container:
+        with av.open(io.BytesIO(base64.b64decode(picture)), "r") as container:
             (frame,) = list(container.decode(video=0))
             return np.asarray(frame.to_ndarray(format="rgba"))
 

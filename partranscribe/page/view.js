@@ -1048,7 +1048,8 @@ function fillHead() {
   const facts = [clock(duration(), 0), count(found.length, "note", "notes")];
   const from = element("bdi", data.notes_from);
   by("subtitle").append(`${facts.join(" · ")} · notes: `, from);
-  if (comparison) by("subtitle").append(" · reference: ", element("bdi", data.reference_name), `, ${count(wanted.length, "note", "notes")}`);
+  if (comparison) by("subtitle").append(" · reference: ", element("bdi", data.reference_name), ` (${wanted.length.toLocaleString("en")})`);
+  by("subtitle").title = by("subtitle").textContent; // it may be cut off
   by("made-by").textContent = data.made_by;
   by("length").textContent = `/ ${clock(piece.end)}`;
   data.remarks.forEach(remark);
