@@ -25,7 +25,7 @@ from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
 
 COLUMNS = (
-    "recording", "notes", "MB", "seconds to write", "s per minute", "peak MB", "seconds to open",
+    "recording", "notes", "MB", "seconds to write", "CPU seconds", "peak MB", "seconds to open",
     "all there after", "scrolling", "all in sight", "playing",
 )  # fmt: skip
 SCROLL = """(screens) => new Promise((done) => {
@@ -118,7 +118,7 @@ def row(minutes: float, folder: Path, chromium: str | None) -> tuple[str, ...]:
     usage = measure([*command, "--reference", str(reference), "-o", str(page)])
     cells = [
         f"{minutes:g} min", f"{len(found)}", f"{page.stat().st_size / 1e6:.1f}", f"{usage.seconds:.1f}",
-        f"{usage.seconds / minutes:.2f}", f"{usage.megabytes:.0f}",
+        f"{usage.cpu_seconds:.1f}", f"{usage.megabytes:.0f}",
     ]  # fmt: skip
     if chromium is not None:
         shown = show(page, chromium)

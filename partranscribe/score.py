@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,8 @@ LENGTH_EDGES = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, math.inf)  # seconds,
 PITCH_EDGES = tuple(range(LOWEST_PITCH, HIGHEST_PITCH + 2))  # a bin for each key, for Figure 7
 
 _MIN_LENGTH = 1e-6  # seconds
+_STRETCH = 256  # notes that are matched at once, or more where they follow each other closely
+_ROUNDING = 1e-3  # seconds; mir_eval rounds distances to a tenth of it
 
 _Pairs = NDArray[np.int64]
 
@@ -241,9 +243,10 @@ class Matches:
 
 
 def match(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Tolerances = PAPER) -> Matches:
-    """Match as mir_eval does, pitch by pitch.
+    """Match as mir_eval does, pitch by pitch and stretch by stretch.
 
-    No match crosses pitches, so the result is the same, and the matrices that mir_eval makes stay small.
+    No match crosses pitches, or a pause in which no onset is near enough to another, so as many notes match,
+    and the matrices that mir_eval makes stay small.
 
     Raises:
         NoteFileError: the reference has no notes.
@@ -254,9 +257,8 @@ def match(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Toler
         raise NoteFileError("the reference has no notes, so nothing can be scored; is it the right file?")
     no_pairs = np.empty((0, 2), dtype=np.int64)
     onset, offset = [no_pairs], [no_pairs]
-    of_estimate, of_reference = _by_pitch(estimate), _by_pitch(reference)
-    for pitch in of_estimate.keys() & of_reference.keys():
-        rows, columns = of_reference[pitch], of_estimate[pitch]
+    for rows, columns in _stretches(estimate, reference, tolerances.onset):
+        pitch = reference[rows[0]].pitch
         hertz = [np.full(len(chosen), util.midi_to_hz(pitch)) for chosen in (rows, columns)]
         lists = (_intervals(reference, rows), hertz[0], _intervals(estimate, columns), hertz[1])
         limits = {"onset_tolerance": tolerances.onset, "offset_min_tolerance": tolerances.offset_min}
@@ -276,6 +278,31 @@ def _by_pitch(notes: Sequence[Note]) -> dict[int, list[int]]:
     for index, note in enumerate(notes):
         indices.setdefault(note.pitch, []).append(index)
     return indices
+
+
+def _stretches(
+    estimate: Sequence[Note], reference: Sequence[Note], reach: float
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Indices of reference and of estimate between which all matches are, none of either empty.
+
+    Args:
+        estimate, reference: notes.
+        reach: seconds by which the onsets of a match differ at most.
+    """
+    of_estimate, of_reference = _by_pitch(estimate), _by_pitch(reference)
+    for pitch in of_estimate.keys() & of_reference.keys():
+        onsets = [(reference[i].onset, True, i) for i in of_reference[pitch]]
+        onsets += [(estimate[j].onset, False, j) for j in of_estimate[pitch]]
+        onsets.sort()
+        first = 0
+        for end in range(1, len(onsets) + 1):
+            pause = onsets[end][0] - onsets[end - 1][0] if end < len(onsets) else math.inf
+            if pause > reach + _ROUNDING and (end - first >= _STRETCH or end == len(onsets)):
+                rows = [index for _, is_wanted, index in onsets[first:end] if is_wanted]
+                columns = [index for _, is_wanted, index in onsets[first:end] if not is_wanted]
+                if rows and columns:
+                    yield sorted(rows), sorted(columns)
+                first = end
 
 
 def _by_reference(parts: list[_Pairs]) -> _Pairs:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,15 +77,20 @@ def write_view(path: Path, contents: Contents, log_mel: LogMel) -> None:
     policy = _POLICY.format(script=_hash(script), style=_hash(style))
     head, tail = _part("view.html").replace("{policy}", policy).replace("{style}", style).split("{data}")
     comparison = _comparison(contents)
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as page:
-        page.write(head)
+    with ExitStack() as stack:
+        temporary = stack.enter_context(whole_file(path))
+        page = stack.enter_context(temporary.open("w", encoding="utf-8", newline="\n"))
+        pictures = stack.enter_context(TemporaryFile("w+", encoding="utf-8", newline="\n"))
         clock = _Clock(log_mel.config.sample_rate)
         blocks = clock.counting(_blocks(contents, log_mel.config.sample_rate))
         for tile in spectrogram.spectrogram_tiles(blocks, log_mel):
-            _write_bytes(page, f"tile-{tile.level}-{tile.index}", tile.webp)
+            _write_bytes(pictures, f"tile-{tile.level}-{tile.index}", tile.webp)
         data = {**page_data(contents, clock.seconds, log_mel.config), "comparison": comparison}
+        page.write(head)
         page.write(f'<script type="application/json" id="data">{json_for_html(data)}</script>\n')
-        page.write(f"<script>{script}</script>\n")  # what follows is not needed to see the notes
+        page.write(f"<script>{script}</script>\n")  # first, for it need not wait for what follows
+        pictures.seek(0)
+        copyfileobj(pictures, page)
         for index, piece in enumerate(opus.opus_pieces(_blocks(contents, opus.SAMPLE_RATE))):
             _write_bytes(page, f"piece-{index}", piece)
         page.write(tail)

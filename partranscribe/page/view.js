@@ -7,6 +7,7 @@ const KEYBOARD_WIDTH = 52, RULER_HEIGHT = 40, LANE_HEIGHT = 15; // CSS pixels; e
 const TILE_WIDTH = 512; // CSS pixels of the roll that are painted at once and kept
 const TILES_KEPT = 24, PICTURES_KEPT = 40;
 const CLOSEST = 1200; // pixels per second
+const SMALL = 12; // pixels per second, below which notes are too small for rounded corners, stripes and signs
 const ROW_HEIGHT = 44; // of the list of errors, as in view.css
 const BLACK = new Set([1, 3, 6, 8, 10]); // pitch classes of the black keys
 
@@ -123,12 +124,14 @@ function readColours() {
     "ghost-strength", "soft", "middle", "loud", "invented", "missed", "offset", "cursor", "note-edge", "key-white",
     "key-black", "key-edge"]) colours[name] = style.getPropertyValue(`--${name}`).trim();
   const stops = ["soft", "middle", "loud"].map((name) => channels(colours[name]));
-  colours.velocity = Array.from({ length: 128 }, (_, velocity) => {
+  colours.velocityChannels = Array.from({ length: 128 }, (_, velocity) => {
     const place = Math.min(Math.max((velocity - 16) / 96, 0), 1) * 2; // hardly any piano note is outside 16 to 112
     const [from, to] = place < 1 ? [stops[0], stops[1]] : [stops[1], stops[2]];
     const mixed = from.map((value, c) => Math.round(value + (to[c] - value) * (place - (place < 1 ? 0 : 1))));
-    return `rgb(${mixed.join(" ")})`;
+    return mixed;
   });
+  colours.velocity = colours.velocityChannels.map((mixed) => `rgb(${mixed.join(" ")})`);
+  colours.channels = [HIT, WRONG_OFFSET, INVENTED, MISSED].map((kind) => channels(kindColour(kind)));
 }
 
 const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
@@ -176,9 +179,8 @@ function sized(canvas, width, height) {
 
 /** The bytes that an element holds in Base64, once the browser has read so far; null if there is none. */
 async function bytesOf(id) {
-  if (!by(id) && document.readyState === "loading") {
-    await new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve, { once: true }));
-  }
+  // The element is whole when something follows it.
+  while (!by(id)?.nextSibling && document.readyState === "loading") await new Promise((resolve) => setTimeout(resolve, 30));
   const holder = by(id);
   return holder && Uint8Array.from(atob(holder.textContent), (letter) => letter.charCodeAt(0));
 }
@@ -596,6 +598,12 @@ class Roll {
       context.fillStyle = colours["grid-strong"];
       context.fillRect(0, Math.round(this.y(pitch) + this.keyHeight) - 0.5, TILE_WIDTH, 1);
     }
+    if (this.scale < SMALL) this.#paintSmall(context, from, to);
+    else this.#paintNotes(context, from, to, at);
+    return { canvas, stale: false };
+  }
+
+  #paintNotes(context, from, to, at) {
     const margin = 8 / this.scale; // signs reach beyond their notes
     if (missed && !hiddenKinds.has(MISSED)) missed.between(from - margin, to + margin, (i) => this.#paintMissed(context, i, at));
     const painters = [this.#paintHit, this.#paintWrongOffset, this.#paintInvented];
@@ -604,7 +612,42 @@ class Roll {
       const kind = found.kind[i];
       if (!hiddenKinds.has(kind)) painters[kind].call(this, context, i, at);
     });
-    return { canvas, stale: false };
+  }
+
+  /** Notes a few pixels long, of which there may be tens of thousands, set pixel by pixel. */
+  #paintSmall(context, from, to) {
+    const ratio = context.canvas.width / TILE_WIDTH, [across, down] = [context.canvas.width, context.canvas.height];
+    const picture = new ImageData(across, down), pixels = new Uint32Array(picture.data.buffer);
+    const row = this.keyHeight * ratio, thin = Math.max(1, Math.round(ratio));
+    const column = (time) => Math.round((time - from) * this.scale * ratio);
+    const fill = (left, right, top, bottom, [red, green, blue], opacity = 1) => {
+      const pixel = ((Math.round(255 * opacity) << 24) | (blue << 16) | (green << 8) | red) >>> 0; // little endian
+      for (let y = Math.max(0, top); y < Math.min(bottom, down); y++) {
+        pixels.fill(pixel, y * across + Math.min(Math.max(0, left), across), y * across + Math.min(Math.max(0, right), across));
+      }
+    };
+    const draw = (notes, i) => {
+      const kind = notes.kind[i], left = column(notes.onset[i]), right = Math.max(left + thin, column(notes.offset[i]));
+      const top = Math.round(this.y(notes.pitch[i]) * ratio), bottom = Math.max(top + 2 * thin, Math.round(top + row - thin));
+      if (kind === MISSED) { // hollow
+        fill(left, right, top, top + thin, colours.channels[MISSED]);
+        fill(left, right, bottom - thin, bottom, colours.channels[MISSED]);
+      } else if (kind === INVENTED) { // taller
+        fill(left, right, top - thin, bottom + thin, colours.channels[INVENTED], 0.3 + 0.7 * notes.confidence[i]);
+      } else {
+        fill(left, right, top, bottom, colours.velocityChannels[notes.velocity[i]], 0.3 + 0.7 * notes.confidence[i]);
+        if (kind === HIT) return;
+        const ends = [right, column(wantedOffset(i))].sort((one, other) => one - other), middle = Math.round((top + bottom - thin) / 2);
+        fill(Math.max(left, ends[0]), ends[1], middle, middle + thin, colours.channels[WRONG_OFFSET]);
+      }
+    };
+    for (const notes of [missed, found]) {
+      notes?.between(from - (comparison ? longestTail : 0), to, (i) => { if (!hiddenKinds.has(notes.kind[i])) draw(notes, i); });
+    }
+    scratch.width = across;
+    scratch.height = down;
+    scratch.getContext("2d").putImageData(picture, 0, 0);
+    context.drawImage(scratch, 0, 0, TILE_WIDTH, this.height);
   }
 
   /** Where a note goes: left, top, width, height. */
@@ -669,7 +712,7 @@ class Roll {
       context.restore();
     }
     context.globalAlpha = 1;
-    if (this.scale > 12) drawSign(context, INVENTED, x, y + height / 2, Math.min(11, Math.max(7, height)));
+    drawSign(context, INVENTED, x, y + height / 2, Math.min(11, Math.max(7, height)));
   }
 
   /** Hollow and dashed, with a ring at its onset. */
@@ -683,7 +726,7 @@ class Roll {
       context.strokeRect(x, y + 0.5, width, height - 1);
       context.setLineDash([]);
     }
-    if (this.scale > 12) drawSign(context, MISSED, x, y + height / 2, Math.min(10, Math.max(7, height)));
+    drawSign(context, MISSED, x, y + height / 2, Math.min(10, Math.max(7, height)));
   }
 
   #tick() {
@@ -792,6 +835,8 @@ function pitchesInUse() {
   const pitches = [found, wanted].flatMap((notes) => (notes ? [...notes.pitch] : []));
   return pitches.length ? [pitches.reduce((a, b) => Math.min(a, b)), pitches.reduce((a, b) => Math.max(a, b))] : [48, 72];
 }
+
+const scratch = document.createElement("canvas");
 
 /** How much later than its offset, at most, the reference lets a note end, in seconds. */
 const longestTail = comparison
