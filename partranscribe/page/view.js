@@ -175,6 +175,30 @@ function sized(canvas, width, height) {
   return context;
 }
 
+/** Rectangles set pixel by pixel, which is much the fastest where there are tens of thousands of small ones. */
+class Pixels {
+  constructor(across, down) {
+    [this.across, this.down] = [across, down];
+    this.picture = new ImageData(across, down);
+    this.values = new Uint32Array(this.picture.data.buffer);
+  }
+
+  /** Fill from one column to another and from one row to another with [red, green, blue]. */
+  fill(left, right, top, bottom, colour, opacity = 1) {
+    const value = (Math.round(255 * opacity) << 24) | (colour[2] << 16) | (colour[1] << 8) | colour[0]; // little endian
+    const first = Math.max(0, left), last = Math.min(right, this.across), end = Math.min(bottom, this.down);
+    for (let y = Math.max(0, top); y < end; y++) {
+      for (let x = first; x < last; x++) this.values[y * this.across + x] = value;
+    }
+  }
+
+  drawOn(context, width, height) {
+    const canvas = new OffscreenCanvas(this.across, this.down);
+    canvas.getContext("2d").putImageData(this.picture, 0, 0);
+    context.drawImage(canvas, 0, 0, width, height);
+  }
+}
+
 // ---------------------------------------------------------------- data in the page
 
 /** The bytes that an element holds in Base64, once the browser has read so far; null if there is none. */
@@ -471,6 +495,7 @@ class Roll {
     this.top = Math.min(data.highest + 1, (low + high + 1 + this.keysShown) / 2); // pitch at the upper edge
     this.top = Math.max(this.top, data.lowest + this.keysShown);
     this.tiles = new Map();
+    this.ruler = document.createElement("canvas");
     this.showsSpectrogram = true;
     this.picked = null; // [notes, index] that is outlined
     this.spectrogram = new Spectrogram((from, to) => this.stale(from, to));
@@ -501,6 +526,7 @@ class Roll {
   /** Paint all anew. */
   repaint() {
     this.tiles.clear();
+    this.rulerView = "";
     redraw();
   }
 
@@ -617,15 +643,9 @@ class Roll {
   /** Notes a few pixels long, of which there may be tens of thousands, set pixel by pixel. */
   #paintSmall(context, from, to) {
     const ratio = context.canvas.width / TILE_WIDTH, [across, down] = [context.canvas.width, context.canvas.height];
-    const picture = new ImageData(across, down), pixels = new Uint32Array(picture.data.buffer);
+    const pixels = new Pixels(across, down), fill = pixels.fill.bind(pixels);
     const row = this.keyHeight * ratio, thin = Math.max(1, Math.round(ratio));
     const column = (time) => Math.round((time - from) * this.scale * ratio);
-    const fill = (left, right, top, bottom, [red, green, blue], opacity = 1) => {
-      const pixel = ((Math.round(255 * opacity) << 24) | (blue << 16) | (green << 8) | red) >>> 0; // little endian
-      for (let y = Math.max(0, top); y < Math.min(bottom, down); y++) {
-        pixels.fill(pixel, y * across + Math.min(Math.max(0, left), across), y * across + Math.min(Math.max(0, right), across));
-      }
-    };
     const draw = (notes, i) => {
       const kind = notes.kind[i], left = column(notes.onset[i]), right = Math.max(left + thin, column(notes.offset[i]));
       const top = Math.round(this.y(notes.pitch[i]) * ratio), bottom = Math.max(top + 2 * thin, Math.round(top + row - thin));
@@ -644,10 +664,7 @@ class Roll {
     for (const notes of [missed, found]) {
       notes?.between(from - (comparison ? longestTail : 0), to, (i) => { if (!hiddenKinds.has(notes.kind[i])) draw(notes, i); });
     }
-    scratch.width = across;
-    scratch.height = down;
-    scratch.getContext("2d").putImageData(picture, 0, 0);
-    context.drawImage(scratch, 0, 0, TILE_WIDTH, this.height);
+    pixels.drawOn(context, TILE_WIDTH, this.height);
   }
 
   /** Where a note goes: left, top, width, height. */
@@ -735,7 +752,23 @@ class Roll {
   }
 
   #drawRuler(time) {
-    const context = sized(by("ruler"), this.width, RULER_HEIGHT), step = this.#tick();
+    const view = [this.left, this.scale, this.width, window.devicePixelRatio].join();
+    if (view !== this.rulerView) { // else it is as it was, but for the cursor
+      this.rulerView = view;
+      this.#paintRuler();
+    }
+    const context = sized(by("ruler"), this.width, RULER_HEIGHT), x = this.x(time);
+    context.drawImage(this.ruler, 0, 0, this.width, RULER_HEIGHT);
+    context.fillStyle = colours.cursor;
+    context.beginPath();
+    context.moveTo(x - 5.5, RULER_HEIGHT - 10);
+    context.lineTo(x + 5.5, RULER_HEIGHT - 10);
+    context.lineTo(x, RULER_HEIGHT - 1);
+    context.fill();
+  }
+
+  #paintRuler() {
+    const context = sized(this.ruler, this.width, RULER_HEIGHT), step = this.#tick();
     context.fillStyle = colours.panel;
     context.fillRect(0, 0, this.width, RULER_HEIGHT);
     context.fillStyle = colours.edge;
@@ -757,13 +790,6 @@ class Roll {
       drawSign(context, error.kind, x, RULER_HEIGHT - LANE_HEIGHT / 2 - 1, 8);
       free[error.kind] = x + 5;
     }
-    const x = this.x(time);
-    context.fillStyle = colours.cursor;
-    context.beginPath();
-    context.moveTo(x - 5.5, RULER_HEIGHT - 10);
-    context.lineTo(x + 5.5, RULER_HEIGHT - 10);
-    context.lineTo(x, RULER_HEIGHT - 1);
-    context.fill();
   }
 
   #drawKeyboard(time) {
@@ -835,8 +861,6 @@ function pitchesInUse() {
   const pitches = [found, wanted].flatMap((notes) => (notes ? [...notes.pitch] : []));
   return pitches.length ? [pitches.reduce((a, b) => Math.min(a, b)), pitches.reduce((a, b) => Math.max(a, b))] : [48, 72];
 }
-
-const scratch = document.createElement("canvas");
 
 /** How much later than its offset, at most, the reference lets a note end, in seconds. */
 const longestTail = comparison
@@ -961,18 +985,19 @@ class Overview {
     const context = sized(this.picture, this.width, this.height), lane = errors.all.length ? 6 : 0;
     context.fillStyle = colours.panel;
     context.fillRect(0, 0, this.width, this.height);
-    const step = (this.height - lane - 6) / (data.highest - data.lowest + 1);
-    context.globalAlpha = 0.75;
-    context.fillStyle = colours.middle;
+    const ratio = this.picture.width / this.width, pixels = new Pixels(this.picture.width, this.picture.height);
+    const thin = Math.max(1, Math.round(ratio)), row = ((this.height - lane - 6) * ratio) / (data.highest - data.lowest + 1);
+    const column = (time) => Math.round(this.x(time) * ratio);
     for (let i = 0; i < found.length; i++) {
-      const x = this.x(found.onset[i]);
-      context.fillRect(x, 3 + (data.highest - found.pitch[i]) * step, Math.max(0.7, this.x(found.offset[i]) - x), Math.max(1, step));
+      const left = column(found.onset[i]), top = Math.round(3 * ratio + (data.highest - found.pitch[i]) * row);
+      const bottom = Math.max(top + thin, Math.round(top + row));
+      pixels.fill(left, Math.max(left + thin, column(found.offset[i])), top, bottom, colours.channels[HIT], 0.75);
     }
-    context.globalAlpha = 1;
     for (const error of errors.shown) {
-      context.fillStyle = kindColour(error.kind);
-      context.fillRect(this.x(error.time), this.height - lane, 1.25, lane);
+      const left = column(error.time);
+      pixels.fill(left, left + thin, pixels.down - Math.round(lane * ratio), pixels.down, colours.channels[error.kind]);
     }
+    pixels.drawOn(context, this.width, this.height);
     redraw();
   }
 
