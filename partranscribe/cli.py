@@ -117,6 +117,9 @@ def main() -> None:
 @click.option("--reference", type=PATH, help="A note list, or a folder of them, to score the result with.")
 @click.option("--scores", type=PATH, help="Write the scores of every recording to this CSV file.")
 @_pedal_option
+@click.option(
+    "--view", type=PATH, metavar="PAGE", help="Write a page to see and hear the recording with its notes."
+)
 @click.option("--overwrite", is_flag=True, help="Make outputs anew that are already in an output folder.")
 @click.option(
     "--engine",
@@ -175,6 +178,7 @@ def transcribe_command(
     reference: Path | None,
     scores: Path | None,
     pedal_threshold: int,
+    view: Path | None,
     overwrite: bool,
     engine: str,
     precision: str,
@@ -221,6 +225,7 @@ def transcribe_command(
                 None if output is None else Path(output),
                 formats,
                 reference=reference,
+                view=view,
                 into_folder=output is not None and output.endswith(("/", os.sep)),
                 include=include,
                 exclude=exclude,
@@ -329,6 +334,54 @@ def evaluate_command(
     sys.exit(1 if failed or not scores else 0)
 
 
+@main.command("view")
+@click.argument("recording", type=PATH)
+@click.argument("notes", type=PATH, required=False)
+@click.option("--reference", type=PATH, help="A note list to compare with: hits, errors, scores.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="PAGE", help="The page, an HTML file.")
+@_model_options
+@_pedal_option
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+def view_command(
+    recording: Path,
+    notes: Path | None,
+    reference: Path | None,
+    output: Path,
+    model: str,
+    device: str,
+    pedal_threshold: int,
+    quiet: bool,
+) -> None:
+    """Write a page to see and hear a RECORDING with its NOTES.
+
+    NOTES is a MIDI, CSV, JSON or TSV file; without it the recording is transcribed. The page is one file
+    for any browser, asks for nothing from the network, and holds the recording as Opus.
+
+    \b
+      partranscribe view song.flac song.csv -o song.html
+      partranscribe view song.flac --reference truth.mid -o song.html
+    """
+    from . import batch, plan, show
+    from .errors import PartranscribeError
+    from .work import Settings, view
+
+    job = plan.Job(recording, str(recording), reference=reference)
+    settings = Settings(model, device, pedal_threshold=pedal_threshold)
+    try:
+        job = plan.with_view([job], output)
+        if notes is None:
+            with show.watcher(quiet=quiet, total=1) as watcher:
+                result = batch.run([job], settings, watcher)
+            sys.exit(130 if result.interrupted else int(result.outcomes[0].error is not None))
+        view(job, notes, settings)
+    except plan.UsageError as error:
+        raise click.UsageError(str(error)) from None
+    except PartranscribeError as error:
+        _fail(error)
+    if not quiet:
+        click.echo(f"{recording}, {notes} → {output}")
+
+
 @main.command("models")
 def models_command() -> None:
     """List the models: size, look-ahead, measured scores, hash."""
@@ -417,11 +470,8 @@ def _fail(error: Exception | str) -> NoReturn:
 
 
 def _score_files(estimate: Path, reference: Path, pedal_threshold: int) -> Score:
-    from .errors import NoteFileError
     from .note_io import read_notes
-    from .score import score
+    from .score import read_reference, score
 
-    wanted = read_notes(reference, pedal_threshold=pedal_threshold)
-    if not wanted:
-        raise NoteFileError(f"{reference}: the reference has no notes; is it the right file?")
+    wanted = read_reference(reference, pedal_threshold)
     return score(read_notes(estimate, pedal_threshold=pedal_threshold), wanted)

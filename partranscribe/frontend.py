@@ -110,6 +110,11 @@ class LogMelStream:
         self._buffer: NDArray[np.float32] | None = None
         self.samples = 0
 
+    @property
+    def needed(self) -> int:
+        """Samples that there must be for one spectrum."""
+        return self._log_mel.half_window + 1
+
     def push(self, audio: NDArray[np.float32]) -> list[Tensor]:
         """Take the next samples, and give the frames that are now complete: (group, mels) each."""
         self.samples += len(audio)

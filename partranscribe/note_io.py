@@ -122,7 +122,7 @@ def csv_bytes(notes: Sequence[Note], about: Mapping[str, Any]) -> bytes:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for note in notes:
-        rows.writerow(f"{value:.4f}" if isinstance(value, float) else value for value in _row(note).values())
+        rows.writerow(f"{value:.4f}" if isinstance(value, float) else value for value in row(note).values())
     return text.getvalue().encode()
 
 
@@ -131,7 +131,7 @@ def json_bytes(notes: Sequence[Note], about: Mapping[str, Any]) -> bytes:
     if about.keys() & {"format", "version", "notes"}:
         raise ValueError("about may not hold format, version or notes: the file has its own")
     document = {"format": _JSON_FORMAT, "version": _JSON_VERSION, **about}
-    document["notes"] = [_row(note) for note in notes]
+    document["notes"] = [row(note) for note in notes]
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -144,7 +144,8 @@ def tsv_bytes(notes: Sequence[Note], about: Mapping[str, Any]) -> bytes:
 WRITERS = {"midi": midi_bytes, "csv": csv_bytes, "json": json_bytes, "tsv": tsv_bytes}
 
 
-def _row(note: Note) -> dict[str, Any]:
+def row(note: Note) -> dict[str, Any]:
+    """What a file says of a note, under the names in `COLUMNS`: times and confidence have four decimals."""
     onset, offset = round(float(note.onset), 4), round(float(note.offset), 4)
     values = (onset, offset, int(note.pitch), note.name, int(note.velocity), round(float(note.confidence), 4))
     return dict(zip(COLUMNS, values, strict=True))

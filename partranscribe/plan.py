@@ -12,6 +12,7 @@ from .audio import AUDIO_SUFFIXES
 from .note_io import SUFFIXES, format_of
 from .paths import is_file, is_folder, place
 
+PAGE_SUFFIXES = (".html", ".htm")
 ENDINGS = {"midi": ".mid", "csv": ".csv", "json": ".json", "tsv": ".tsv"}
 
 
@@ -30,6 +31,7 @@ class Job:
         folder: of the manifest that the outputs are entered in; None where `output` named the file, which is
             made anew whatever is there.
         reference: a note list, or a folder in which `name` is looked up.
+        view: the page to see and hear it, which is made anew whatever is there; None for no page.
     """
 
     source: Path
@@ -37,6 +39,12 @@ class Job:
     outputs: Mapping[str, Path] = field(default_factory=dict)
     folder: Path | None = None
     reference: Path | None = None
+    view: Path | None = None
+
+    @property
+    def written(self) -> list[Path]:
+        """All files that are written of it."""
+        return [*self.outputs.values(), *([] if self.view is None else [self.view])]
 
 
 def plan(
@@ -45,6 +53,7 @@ def plan(
     formats: Sequence[str] = (),
     *,
     reference: Path | None = None,
+    view: Path | None = None,
     into_folder: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -61,6 +70,7 @@ def plan(
         output: a file, its format told by its ending, for one recording; a folder; or None.
         formats: names in `WRITERS`; by default that of `output`, or MIDI.
         reference: a note list, or a folder of them that is paired with the recordings by name.
+        view: the page of the one recording that is meant.
         into_folder: `output` is a folder, even if its name looks like that of a file.
         include, exclude: patterns such as `*.flac` or `live/*`, of names or of paths below a source folder.
             Of what a folder holds, recordings that any of the first fits are meant (or all, without one),
@@ -68,7 +78,7 @@ def plan(
 
     Raises:
         UsageError: the sources do not fit the output, two of them would be written to one file, an output
-            would replace a source or a reference, or there is no reference.
+            would replace a source or a reference, there is no reference, or several recordings for one page.
     """
     sources = list(dict.fromkeys(sources))
     several = sum(is_folder(source) for source in sources) > 1
@@ -84,7 +94,27 @@ def plan(
     for job in jobs:
         if place(job.source) in map(place, job.outputs.values()):
             raise UsageError(f"{job.source} would be replaced by its own notes; write elsewhere with -o")
-    return jobs if reference is None else _with_references(jobs, found, reference)
+    if reference is not None:
+        jobs = _with_references(jobs, found, reference)
+    return jobs if view is None else [with_view(jobs, view)]
+
+
+def with_view(jobs: Sequence[Job], view: Path) -> Job:
+    """The one job, and a page that it shall write.
+
+    Raises:
+        UsageError: there are several jobs, or the page is not named like one or would replace another file.
+    """
+    if view.suffix.lower() not in PAGE_SUFFIXES:
+        raise UsageError(f"{view}: {view.suffix!r} is no ending of a page; use {' or '.join(PAGE_SUFFIXES)}")
+    if len(jobs) > 1:
+        raise UsageError(
+            f"{view} is the page of one recording, and there are {len(jobs)}; view them one by one"
+        )
+    (job,) = jobs
+    if place(view) in map(place, (job.source, *job.outputs.values(), *filter(None, [job.reference]))):
+        raise UsageError(f"{view} would replace the recording or its notes; name another page")
+    return replace(job, view=view)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import NoteFileError
-from .note_io import SUFFIXES, format_of
+from .note_io import PEDAL_THRESHOLD, SUFFIXES, format_of, read_notes
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
 from .paths import is_file, is_folder
 
@@ -21,6 +21,8 @@ LENGTH_EDGES = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, math.inf)  # seconds,
 PITCH_EDGES = tuple(range(LOWEST_PITCH, HIGHEST_PITCH + 2))  # a bin for each key, for Figure 7
 
 _MIN_LENGTH = 1e-6  # seconds
+_STRETCH = 256  # notes that are matched at once, or more where they follow each other closely
+_ROUNDING = 1e-3  # seconds; mir_eval rounds distances to a tenth of it
 
 _Pairs = NDArray[np.int64]
 
@@ -94,17 +96,24 @@ class Score:
         return flat
 
 
-def score(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Tolerances = PAPER) -> Score:
+def score(
+    estimate: Sequence[Note],
+    reference: Sequence[Note],
+    tolerances: Tolerances = PAPER,
+    matches: Matches | None = None,
+) -> Score:
     """Score an estimate exactly as mir_eval does, at the paper's tolerances by default.
 
     Args:
         estimate: may be empty, which scores zero.
         reference: at its own times, not those of frames.
+        matches: what `match` gives for them, where it is at hand.
 
     Raises:
         NoteFileError: the reference has no notes.
     """
-    matches = _match(estimate, reference, tolerances)
+    if matches is None:
+        matches = match(estimate, reference, tolerances)
     velocity_hits = _velocity_hits(matches.offset, estimate, reference, tolerances.velocity)
     matched = len(matches.onset)
     errors = [estimate[j].onset - reference[i].onset for i, j in matches.onset]
@@ -196,7 +205,7 @@ def recall_by_length(
 ) -> list[Bin]:
     """Recall over the duration of reference notes in seconds, as in Figure 6."""
     durations = [note.duration for note in reference]
-    return _recall(durations, edges, _match(estimate, reference, tolerances))
+    return _recall(durations, edges, match(estimate, reference, tolerances))
 
 
 def recall_by_pitch(
@@ -207,10 +216,10 @@ def recall_by_pitch(
 ) -> list[Bin]:
     """Recall over MIDI key numbers, as in Figure 7."""
     pitches = [note.pitch for note in reference]
-    return _recall(pitches, edges, _match(estimate, reference, tolerances))
+    return _recall(pitches, edges, match(estimate, reference, tolerances))
 
 
-def _recall(values: Sequence[float], edges: Sequence[float], matches: _Matches) -> list[Bin]:
+def _recall(values: Sequence[float], edges: Sequence[float], matches: Matches) -> list[Bin]:
     bins = np.digitize(values, edges) - 1  # (reference notes,)
     onset_bins, offset_bins = bins[matches.onset[:, 0]], bins[matches.offset[:, 0]]
     return [
@@ -220,17 +229,27 @@ def _recall(values: Sequence[float], edges: Sequence[float], matches: _Matches) 
 
 
 @dataclass(frozen=True)
-class _Matches:
-    """Pairs of indices (reference, estimate), shape (matches, 2), in order of the reference."""
+class Matches:
+    """Pairs of indices (reference, estimate), shape (matches, 2), in order of the reference.
+
+    Args:
+        onset: of notes with the right pitch and onset.
+        offset: of notes with the right offset too. They are matched anew, so that the two hardly ever, but
+            sometimes, pair a note differently.
+    """
 
     onset: _Pairs
     offset: _Pairs
 
 
-def _match(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Tolerances) -> _Matches:
-    """Match as mir_eval does, pitch by pitch.
+def match(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Tolerances = PAPER) -> Matches:
+    """Match as mir_eval does, pitch by pitch and stretch by stretch.
 
-    No match crosses pitches, so the result is the same, and the matrices that mir_eval makes stay small.
+    No match crosses pitches, or a pause in which no onset is near enough to another, so as many notes match,
+    and the matrices that mir_eval makes stay small.
+
+    Raises:
+        NoteFileError: the reference has no notes.
     """
     from mir_eval import transcription, util
 
@@ -238,16 +257,15 @@ def _match(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Tole
         raise NoteFileError("the reference has no notes, so nothing can be scored; is it the right file?")
     no_pairs = np.empty((0, 2), dtype=np.int64)
     onset, offset = [no_pairs], [no_pairs]
-    of_estimate, of_reference = _by_pitch(estimate), _by_pitch(reference)
-    for pitch in of_estimate.keys() & of_reference.keys():
-        rows, columns = of_reference[pitch], of_estimate[pitch]
+    for rows, columns in _stretches(estimate, reference, tolerances.onset):
+        pitch = reference[rows[0]].pitch
         hertz = [np.full(len(chosen), util.midi_to_hz(pitch)) for chosen in (rows, columns)]
         lists = (_intervals(reference, rows), hertz[0], _intervals(estimate, columns), hertz[1])
         limits = {"onset_tolerance": tolerances.onset, "offset_min_tolerance": tolerances.offset_min}
         for pairs, offset_ratio in ((onset, None), (offset, tolerances.offset_ratio)):
             matching = transcription.match_notes(*lists, **limits, offset_ratio=offset_ratio)
             pairs.extend(np.array([(rows[i], columns[j])]) for i, j in matching)
-    return _Matches(_by_reference(onset), _by_reference(offset))
+    return Matches(_by_reference(onset), _by_reference(offset))
 
 
 def _intervals(notes: Sequence[Note], chosen: Sequence[int]) -> NDArray[np.float64]:
@@ -260,6 +278,31 @@ def _by_pitch(notes: Sequence[Note]) -> dict[int, list[int]]:
     for index, note in enumerate(notes):
         indices.setdefault(note.pitch, []).append(index)
     return indices
+
+
+def _stretches(
+    estimate: Sequence[Note], reference: Sequence[Note], reach: float
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Indices of reference and of estimate between which all matches are, none of either empty.
+
+    Args:
+        estimate, reference: notes.
+        reach: seconds by which the onsets of a match differ at most.
+    """
+    of_estimate, of_reference = _by_pitch(estimate), _by_pitch(reference)
+    for pitch in of_estimate.keys() & of_reference.keys():
+        onsets = [(reference[i].onset, True, i) for i in of_reference[pitch]]
+        onsets += [(estimate[j].onset, False, j) for j in of_estimate[pitch]]
+        onsets.sort()
+        first = 0
+        for end in range(1, len(onsets) + 1):
+            pause = onsets[end][0] - onsets[end - 1][0] if end < len(onsets) else math.inf
+            if pause > reach + _ROUNDING and (end - first >= _STRETCH or end == len(onsets)):
+                rows = [index for _, is_wanted, index in onsets[first:end] if is_wanted]
+                columns = [index for _, is_wanted, index in onsets[first:end] if not is_wanted]
+                if rows and columns:
+                    yield sorted(rows), sorted(columns)
+                first = end
 
 
 def _by_reference(parts: list[_Pairs]) -> _Pairs:
@@ -298,6 +341,26 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _mean_measure(measures: Iterable[Measure]) -> Measure:
     return Measure(*np.mean([astuple(measure) for measure in measures], axis=0).tolist())
+
+
+def read_reference(
+    path: Path, pedal_threshold: int = PEDAL_THRESHOLD, start: float = 0.0, end: float | None = None
+) -> list[Note]:
+    """The notes of a reference that begin in some part of it.
+
+    Args:
+        path: of the note list.
+        pedal_threshold: see `note_io.read_notes`.
+        start, end: seconds; None for all the rest.
+
+    Raises:
+        NoteFileError: it cannot be read, or has no notes there.
+    """
+    notes = read_notes(path, pedal_threshold=pedal_threshold)
+    notes = [note for note in notes if start <= note.onset and (end is None or note.onset < end)]
+    if not notes:
+        raise NoteFileError(f"{path}: no notes to score with; is it the right file?")
+    return notes
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def print_timings(seconds: Mapping[str, float], audio_seconds: float) -> None:
 def summary(outcome: Outcome) -> str:
     """One line on what became of a recording."""
     job = outcome.job
-    written = ", ".join(str(path) for path in job.outputs.values())
+    written = ", ".join(str(path) for path in job.written)
     if outcome.kept:
         return f"{job.name}: {outcome.kept}, kept: {written} (--overwrite makes it anew)"
     speed = outcome.duration / outcome.seconds if outcome.seconds else 0.0
@@ -151,7 +151,7 @@ def print_plan(jobs: Sequence[Job], kept: Mapping[Path, str]) -> None:
         kept: why outputs that are there would be left as they are, by source.
     """
     for job in jobs:
-        written = ", ".join(str(path) for path in job.outputs.values()) or "nothing: it is a note list"
+        written = ", ".join(map(str, job.written)) if job.outputs else "nothing: it is a note list"
         reason = kept.get(job.source)
         click.echo(f"{job.name}: {reason}, would keep {written}" if reason else f"{job.name} → {written}")
     click.echo(f"{len(jobs) - len(kept)} to do, {len(kept)} to keep; nothing was written")

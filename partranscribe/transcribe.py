@@ -307,9 +307,9 @@ class _Piece:
                 with self._timings.stage("log-mel"):
                     mels = spectra.push(block)
                 yield from mels
-        needed = config.n_fft // 2 + 1
-        if spectra.samples < needed:
-            there, needed_seconds = spectra.samples / config.sample_rate, needed / config.sample_rate
+        if spectra.samples < spectra.needed:
+            there = spectra.samples / config.sample_rate
+            needed_seconds = spectra.needed / config.sample_rate
             fact = f"{there:.4f} s of audio, and one spectrum needs {needed_seconds:.3f} s"
             raise AudioError(f"{self._name}: {fact}; {self._remedy}")
         with self._timings.stage("log-mel"):

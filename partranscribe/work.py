@@ -13,21 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .audio import probe
-from .errors import AudioError, NoteFileError, OutputError, PartranscribeError
+from .errors import AudioError, OutputError, PartranscribeError
 from .manifest import Entry, Manifest, key_of
-from .note_io import PEDAL_THRESHOLD, WRITERS, read_notes
+from .note_io import PEDAL_THRESHOLD, WRITERS, format_of, read_notes
 from .notes import Note
 from .paths import is_file, is_folder, sha256_of
 from .plan import Job
-from .released import DEFAULT_NAME
-from .score import Score, score
+from .released import DEFAULT_NAME, checkpoint_path
+from .score import Score, read_reference, score
 from .whole_file import check_place, whole_file
 
 if TYPE_CHECKING:  # torch is loaded when there is something to transcribe
+    from .frontend import LogMel
     from .timings import Timings
     from .transcribe import Transcriber, Transcription
 
 
+_TELLING = ("json", "csv", "tsv", "midi")  # formats, from the one that holds the most of a note
 DONE = "done before"  # with the same bytes, model and settings
 
 T = TypeVar("T")
@@ -66,6 +68,16 @@ class Settings:
         return Transcriber(
             self.model, self.device, engine=self.engine, precision=self.precision, timings=timings
         )
+
+    def front_end(self) -> LogMel:
+        """The front end of the model alone.
+
+        Raises:
+            CheckpointError: there is no such model, or its file is damaged.
+        """
+        from .checkpoint import checkpoint_info, load_front_end
+
+        return load_front_end(checkpoint_info(checkpoint_path(self.model)))
 
     def identity(self, checkpoint_sha256: str) -> dict[str, Any]:
         """What the notes of a recording depend on beside its bytes."""
@@ -187,14 +199,18 @@ class _Begun(NamedTuple):
 def _begin(job: Job, watcher: Watcher) -> _Begun:
     if is_folder(job.source):
         raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
-    if not job.outputs:
-        raise AudioError(f"{job.source}: is a note list; give the recording")
+    _refuse_note_list(job.source)
     length = probe(job.source).duration
     state = job.source.stat()
     watcher.started(job, length)
-    for path in job.outputs.values():
+    for path in job.written:
         check_place(path)
     return _Begun(job, length, time.perf_counter(), state.st_size, state.st_mtime_ns)
+
+
+def _refuse_note_list(source: Path) -> None:
+    if format_of(source) is not None:
+        raise AudioError(f"{source}: is a note list; give the recording")
 
 
 def _transcribe(
@@ -246,11 +262,54 @@ def _finish(
             if job.folder is not None:
                 manifest = manifests.setdefault(job.folder, Manifest(job.folder))
                 _enter(manifest, begun, done, contents, settings.identity(transcriber.info.sha256))
-    last = start + result.duration if start or end is not None else None
     try:
-        return replace(done, score=_score(job.reference, result.notes, start, last, settings.pedal_threshold))
+        wanted = _wanted(job, settings, start + result.duration if start or end is not None else None)
+        if job.view is not None:
+            with transcriber.timings.stage("page"):
+                _view(job, settings, result.notes, transcriber.info.name, wanted, transcriber.log_mel)
+        return replace(done, score=None if wanted is None else score(result.notes, wanted))
     except PartranscribeError as error:
         return replace(done, error=error)
+
+
+def view(job: Job, notes: Path, settings: Settings) -> None:
+    """Write the page of a job, with notes that are there already.
+
+    Args:
+        job: with a page.
+        notes: a note list.
+        settings: of the call.
+
+    Raises:
+        PartranscribeError: the recording, the notes or the reference cannot be read, or the page not written.
+    """
+    _refuse_note_list(job.source)
+    written = read_notes(notes, pedal_threshold=settings.pedal_threshold)
+    _view(job, settings, written, notes.name, _wanted(job, settings, settings.end), settings.front_end())
+
+
+def _view(
+    job: Job,
+    settings: Settings,
+    notes: Sequence[Note],
+    notes_from: str,
+    wanted: Sequence[Note] | None,
+    log_mel: LogMel,
+) -> None:
+    """Write the page of a job."""
+    from .view import Contents, write_view
+
+    assert job.view is not None
+    contents = Contents(
+        recording=job.source,
+        notes=notes,
+        notes_from=notes_from,
+        reference=wanted,
+        reference_name="" if job.reference is None else job.reference.name,
+        start=settings.start,
+        end=settings.end,
+    )
+    write_view(job.view, contents, log_mel)
 
 
 def _source_sha256(begun: _Begun) -> str:
@@ -335,13 +394,16 @@ def _is_source(source: Path, entry: Entry) -> bool:
 
 
 def keep(job: Job, reason: str, settings: Settings) -> Outcome:
-    """The outcome of a job whose outputs stay, with the score of what is there."""
+    """The outcome of a job whose outputs stay, with the score and the page of what is there."""
     outcome = Outcome(job, kept=reason)
-    if job.reference is None:
+    if job.reference is None and job.view is None:
         return outcome
     try:
-        notes = read_notes(next(iter(job.outputs.values())))
-        measured = _score(job.reference, notes, settings.start, settings.end, settings.pedal_threshold)
+        written = job.outputs[min(job.outputs, key=_TELLING.index)]
+        notes, wanted = read_notes(written), _wanted(job, settings, settings.end)
+        if job.view is not None:
+            _view(job, settings, notes, written.name, wanted, settings.front_end())
+        measured = None if wanted is None else score(notes, wanted)
     except PartranscribeError as error:
         return replace(outcome, error=error)
     return replace(outcome, notes=len(notes), score=measured)
@@ -358,17 +420,11 @@ def entered(job: Job, entry: Entry, settings: Settings) -> Outcome:
     )
 
 
-def _score(
-    reference: Path | None, notes: Sequence[Note], start: float, end: float | None, pedal_threshold: int
-) -> Score | None:
-    """The score against the part of a reference from `start` to `end`; None without a reference."""
-    if reference is None:
+def _wanted(job: Job, settings: Settings, end: float | None) -> list[Note] | None:
+    """The part of a job's reference that was transcribed; None without a reference."""
+    if job.reference is None:
         return None
-    wanted = read_notes(reference, pedal_threshold=pedal_threshold)
-    wanted = [note for note in wanted if start <= note.onset and (end is None or note.onset < end)]
-    if not wanted:
-        raise NoteFileError(f"{reference}: no notes to score with; is it the right file?")
-    return score(notes, wanted)
+    return read_reference(job.reference, settings.pedal_threshold, settings.start, end)
 
 
 def _about(

@@ -334,6 +334,20 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
         pair_files(tmp_path, tmp_path / "gone")
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_long_lists_of_one_pitch_are_matched_as_a_whole(seed: int) -> None:
+    """They are matched in stretches, between pauses that no match can cross."""
+    estimate, reference = (
+        [
+            replace(note, onset=6 * note.onset, offset=6 * note.onset + note.duration, pitch=60)
+            for note in notes
+        ]
+        for notes in random_pair(seed, count=1200, spread=0.01)
+    )
+    result = score(estimate, reference)
+    assert (result.note, result.note_offset) == by_mir_eval(estimate, reference, Tolerances())[:2]
+
+
 def test_import_does_not_load_mir_eval() -> None:
     check = "import sys, partranscribe.score; sys.exit('mir_eval' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
