@@ -36,6 +36,7 @@ _CHUNK = 16_384  # samples that libsndfile decodes at once
 _CUT_TOLERANCE = 0.25  # seconds: codecs pad and containers round by less
 _LOWEST_RATE = 1000  # Hz; with less, a header is wrong, and a small file would be resampled to days
 _LONGEST_SILENCE = 3600.0  # seconds that time stamps may leave out in all; beyond it they are wrong
+_MOST_PLANES = 7  # FFmpeg's frames have a list of eight, and PyAV reads it up to an empty place
 _GAP_TOLERANCE = 0.1  # seconds: a longer jump of the time stamps is silence, as in FFmpeg's own resampler
 # What a writer to a pipe puts where the length belongs (less the header, or a part of a sample).
 _OPEN_ENDED = (0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
@@ -372,7 +373,7 @@ class _FFmpegSource(_Source):
                         self.fault = fault
                         return
                     decoded, fault = True, None
-                    yield frame
+                    yield _safe(frame)
             if not decoded:
                 self.fault = fault
         except av.FFmpegError as error:
@@ -380,6 +381,16 @@ class _FFmpegSource(_Source):
 
     def close(self) -> None:
         self._container.close()
+
+
+def _safe(frame: AudioFrame) -> AudioFrame:
+    """The same samples in one plane where there are so many that PyAV would read beyond the last of them."""
+    import av
+
+    if not frame.format.is_planar or frame.layout.nb_channels <= _MOST_PLANES:
+        return frame
+    (packed,) = av.AudioResampler(frame.format.packed, frame.layout, frame.sample_rate).resample(frame)
+    return packed
 
 
 def _to_float(frame: AudioFrame) -> Samples:

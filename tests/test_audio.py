@@ -98,6 +98,19 @@ def test_channels_are_averaged_and_resampled_without_a_seam(tmp_path: Path, rate
     assert probe(path).channels == channels
 
 
+@pytest.mark.parametrize(("codec", "channels"), [("aac", 8), ("wavpack", 8), ("wavpack", 16)])
+def test_many_channels_of_a_decoder_with_a_plane_for_each_are_averaged(
+    tmp_path: Path, codec: str, channels: int
+) -> None:
+    audio = np.zeros((RATE, channels), np.float32)
+    audio[:, -1] = noise(1.0, RATE)
+    path = write_with_ffmpeg(tmp_path / "a.mkv", audio, RATE, codec)
+    found = read(path, RATE)[:RATE]
+    power = np.sqrt(np.mean(found**2) / np.mean(audio.mean(axis=1) ** 2))
+    assert power == pytest.approx(1, abs=0.1)  # AAC is not exact
+    assert probe(path).channels == channels
+
+
 @pytest.mark.parametrize(
     ("ending", "channels"),
     [(ending, channels) for ending in TIMED for channels in (1, 2, 6) if (ending, channels) != ("mp3", 6)],
