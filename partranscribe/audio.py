@@ -30,12 +30,20 @@ _LOSSY = {".mp3", ".mp2", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".aac", ".ac3
 _VIDEO = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".3gp"}
 AUDIO_SUFFIXES = frozenset(_PLAIN | _LOSSY | _VIDEO)
 
+# All that FFmpeg may take a file for, whatever its ending: among its other formats are lists of files, which
+# it would open in turn, and scripts of a few bytes that sound for days.
+_CONTAINERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,ogg,rm,"
+    "tak,tta,voc,w64,wav,wv"
+)
 # libsndfile guesses the length of an MP3 without a Xing header, and stops there; raw samples have no header.
 _NOT_FOR_LIBSNDFILE = {".mp3", ".mp2", ".raw"}
 _CHUNK = 16_384  # samples that libsndfile decodes at once
 _CUT_TOLERANCE = 0.25  # seconds: codecs pad and containers round by less
-_LOWEST_RATE = 1000  # Hz; with less, a header is wrong, and a small file would be resampled to days
+# Hz; beyond them a header is wrong, and a small file would become days of audio, or a gap in it take days.
+_RATES = range(1000, 1_000_001)
 _LONGEST_SILENCE = 3600.0  # seconds that time stamps may leave out in all; beyond it they are wrong
+_MOST_PLANES = 7  # FFmpeg's frames have a list of eight, and PyAV reads it up to an empty place
 _GAP_TOLERANCE = 0.1  # seconds: a longer jump of the time stamps is silence, as in FFmpeg's own resampler
 # What a writer to a pipe puts where the length belongs (less the header, or a part of a sample).
 _OPEN_ENDED = (0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
@@ -175,7 +183,7 @@ def _regrouped(chunks: Iterable[Samples], size: int) -> Iterator[Samples]:
 def _open(path: Path) -> _Source:
     source = _opened(path)
     rate = source.info.sample_rate
-    if rate < _LOWEST_RATE:
+    if rate not in _RATES:
         source.close()
         raise AudioError(f"{path}: its header tells {rate} samples a second; is it damaged? Export it again")
     return source
@@ -287,13 +295,15 @@ class _FFmpegSource(_Source):
 
         self._path = path
         try:
-            self._container: InputContainer = av.open(f"file:{path}", metadata_errors="ignore")
+            self._container: InputContainer = av.open(
+                f"file:{path}", options={"format_whitelist": _CONTAINERS}, metadata_errors="ignore"
+            )
         except av.FFmpegError as error:
             fact = f"neither libsndfile nor FFmpeg can read it ({error.strerror})"
             raise AudioError(f"{path}: {fact}; is it a complete recording? Convert it to WAV") from error
         streams = self._container.streams.audio
         codec = streams[0].codec_context if streams else None
-        if codec is None or not codec.sample_rate:
+        if codec is None or not codec.sample_rate or not codec.layout.nb_channels:
             self._container.close()
             raise AudioError(f"{path}: holds no audio that can be decoded; name a recording")
         self._stream: AudioStream = streams[0]
@@ -372,7 +382,7 @@ class _FFmpegSource(_Source):
                         self.fault = fault
                         return
                     decoded, fault = True, None
-                    yield frame
+                    yield _safe(frame)
             if not decoded:
                 self.fault = fault
         except av.FFmpegError as error:
@@ -380,6 +390,16 @@ class _FFmpegSource(_Source):
 
     def close(self) -> None:
         self._container.close()
+
+
+def _safe(frame: AudioFrame) -> AudioFrame:
+    """The same samples in one plane where there are so many that PyAV would read beyond the last of them."""
+    import av
+
+    if not frame.format.is_planar or frame.layout.nb_channels <= _MOST_PLANES:
+        return frame
+    (packed,) = av.AudioResampler(frame.format.packed, frame.layout, frame.sample_rate).resample(frame)
+    return packed
 
 
 def _to_float(frame: AudioFrame) -> Samples:

@@ -10,7 +10,7 @@ from pathlib import Path
 from .audio import probe
 from .errors import OutputError, PartranscribeError
 from .manifest import CLAIMS, Claims, Manifest, key_of
-from .paths import is_folder, sha256_of
+from .paths import is_folder, leads_out, sha256_of
 from .plan import Job
 from .released import checkpoint_path
 from .whole_file import remove_abandoned
@@ -37,7 +37,12 @@ class Backlog:
         self._identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
         self._waiting = deque(jobs)
         self._ready: list[Job] = []  # claimed, and not yet given to anyone
-        self._folders = {path.parent for job in jobs for path in job.outputs.values()}
+        self._folders = {
+            path.parent
+            for job in jobs
+            for path in job.outputs.values()
+            if job.folder is None or not leads_out(path.parent, job.folder)
+        }
         self._elsewhere: list[Job] = []
         self.manifests = {job.folder: Manifest(job.folder) for job in jobs if job.folder is not None}
         self._before = {folder: manifest.entries() for folder, manifest in self.manifests.items()}
@@ -92,6 +97,10 @@ class Backlog:
         """Claim a job, unless it is done or someone else has it."""
         if job.folder is None or not job.outputs:
             return True
+        for path in job.outputs.values():
+            if leads_out(path, job.folder):
+                fact = f"{path}: a link leads it out of {job.folder}"
+                raise OutputError(f"{fact}; take the link away, or write elsewhere with -o")
         manifest = self.manifests[job.folder]
         with suppress(OutputError):  # another may be about to write the rest
             if self._is_kept(job, manifest, (DONE,)):

@@ -24,6 +24,7 @@ from .whole_file import whole_file
 FORMAT = "partranscribe-checkpoint"
 FORMAT_VERSION = 1
 
+_STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # what weights may be stored in
 _FILTERS = ("front_end.filters.index", "front_end.filters.weight")
 
 
@@ -129,8 +130,8 @@ def checkpoint_info(path: Path) -> CheckpointInfo:
         )
     try:
         config = Config.from_dict(json.loads(about["config"]))
-        scores, training = json.loads(about["scores"]), json.loads(about["training"])
-    except (KeyError, ValueError) as error:
+        scores, training = _table(about["scores"]), _table(about["training"])
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its settings cannot be read ({error}); export it again") from error
     return CheckpointInfo(
         name=about.get("name", path.stem),
@@ -141,6 +142,14 @@ def checkpoint_info(path: Path) -> CheckpointInfo:
         scores=scores,
         training=training,
     )
+
+
+def _table(text: str) -> dict[str, Any]:
+    """What JSON says, if it is a table."""
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"{text[:80]!r} is not a table")
+    return values
 
 
 def load_front_end(info: CheckpointInfo, device: torch.device | str = "cpu") -> LogMel:
@@ -158,6 +167,8 @@ def load_front_end(info: CheckpointInfo, device: torch.device | str = "cpu") -> 
     if len(parts) < len(_FILTERS):
         return LogMel(config).to(device)
     index, weight = parts
+    if weight.dtype not in _STORED or not weight.isfinite().all():
+        raise CheckpointError(f"{info.path}: mel filters that are no numbers; export it again")
     shape = (config.n_mels, config.n_fft // 2 + 1)
     try:
         filters = torch.sparse_coo_tensor(index.t().long(), weight.float(), shape, check_invariants=True)
@@ -215,6 +226,8 @@ def _check(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tenso
             first = ", ".join(sorted(keys)[:3])
             raise CheckpointError(f"{path}: {word} weights ({first}, {len(keys)} in all); export it again")
     for key, tensor in expected.items():
+        if found[key].dtype not in (tensor.dtype, *_STORED):
+            raise CheckpointError(f"{path}: {key} is of {found[key].dtype}; export it again")
         if found[key].shape != tensor.shape:
             raise CheckpointError(
                 f"{path}: {key} is {tuple(found[key].shape)}, and its settings say {tuple(tensor.shape)}; "

@@ -29,6 +29,9 @@ class FrontEndConfig:
             raise ValueError(
                 "sample rate, window, hop and mel bins of the front end are not all at least one"
             )
+        # The upper ends are far beyond the paper's sizes; a damaged checkpoint must not ask for all memory.
+        if self.sample_rate > 1_000_000 or max(self.n_fft, self.hop_length) > 32_768:
+            raise ValueError("the front end takes a million samples a second at most, and windows of 32768")
         if not 0 <= self.f_min < self.f_max:
             raise ValueError(f"f_min {self.f_min} and f_max {self.f_max} are not a range of frequencies")
         if not self.power_floor > 0:
@@ -82,15 +85,15 @@ class ModelConfig:
         odd = [isinstance(width, int) and 0 < width < 100 and width % 2 == 1 for width in self.time_widths]
         if len(odd) != 6 or not all(odd):
             raise ValueError(f"time_widths {self.time_widths} are not six odd numbers below 100")
-        # The upper ends are far beyond the paper's sizes; a damaged checkpoint must not ask for all memory.
+        # As of the front end, the upper ends are far beyond the paper's sizes.
         if not all(1 <= units <= 256 for units in (self.cnn_units, self.lstm_units, self.hidden_per_pitch)):
             raise ValueError("every layer needs at least one unit, and has 256 at most")
         if not 1 <= self.global_lstm_units <= 1024:
             raise ValueError(f"global_lstm_units {self.global_lstm_units} are not 1 to 1024")
         if not 4 <= self.n_mels <= 2048:
             raise ValueError(f"n_mels {self.n_mels} are not 4 to 2048")
-        if self.max_duration_frames < 1:
-            raise ValueError(f"max_duration_frames {self.max_duration_frames} is not at least one frame")
+        if not 1 <= self.max_duration_frames <= 1_000_000:
+            raise ValueError(f"max_duration_frames {self.max_duration_frames} are not 1 to 1000000")
 
     @property
     def margin_frames(self) -> int:
@@ -125,8 +128,8 @@ class DecodeConfig:
     offset_shift: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.restrike_frames < 1:
-            raise ValueError(f"restrike_frames {self.restrike_frames} is not at least one")
+        if not 1 <= self.restrike_frames <= 1_000_000:
+            raise ValueError(f"restrike_frames {self.restrike_frames} are not 1 to 1000000")
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,9 @@ def settings_from_dict(kind: type[_Settings], values: Mapping[str, Any]) -> _Set
         default = known[name].default
         if isinstance(value, list):
             value = tuple(value)
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(default, float) and isinstance(value, int | float) and not isinstance(value, bool):
+            if not abs(value) < 1e300:  # nor not a number
+                raise ValueError(f"setting {name!r} is no number that can be used")
             value = float(value)
         if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, type(default)):
             raise ValueError(f"setting {name!r} is {value!r}, and {type(default).__name__} is needed")

@@ -66,7 +66,7 @@ class Entry:
 def key_of(folder: Path, outputs: Mapping[str, Path]) -> str:
     """What the outputs of a recording have in common, below a folder."""
     some = next(iter(outputs.values()))
-    return some.with_suffix("").relative_to(folder).as_posix()
+    return some.relative_to(folder).as_posix().removesuffix(some.suffix)
 
 
 class Manifest:
@@ -104,6 +104,7 @@ class Manifest:
 
     def _catch_up(self) -> None:
         try:
+            _refuse_link(self.path)
             with _ONE_AT_A_TIME, self.path.open("rb") as file:
                 file.seek(self._read)
                 new = file.read()
@@ -131,6 +132,7 @@ class Manifest:
         text = json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":"))
         line = text.encode("utf-8", "backslashreplace") + b"\n"  # some names are no valid text
         try:
+            _refuse_link(self.path)
             self.folder.mkdir(parents=True, exist_ok=True)
             with _ONE_AT_A_TIME, self.path.open("ab+", buffering=0) as file, _locked(file.fileno()):
                 end = file.seek(0, os.SEEK_END)
@@ -145,6 +147,16 @@ class Manifest:
     def _told(self, error: OSError, done: str) -> OutputError:
         fact = f"{self.path}: cannot be {done} ({error.strerror or error})"
         return OutputError(f"{fact}; is the output folder one, and is there room on the disk?")
+
+
+def _refuse_link(path: Path) -> None:
+    """A folder may come from anywhere: a link in it must not lead what is written there to other places.
+
+    Raises:
+        OutputError: there is a link, or a pipe that would be waited for.
+    """
+    if path.is_symlink() or path.is_fifo():
+        raise OutputError(f"{path}: is a link or a pipe; take it away, or write elsewhere with -o")
 
 
 @contextmanager
@@ -201,8 +213,10 @@ class Claims:
 
         Raises:
             OSError: nothing can be written there.
+            OutputError: the folder of the claims is a link.
         """
         place = folder / CLAIMS
+        _refuse_link(place)
         self._places.add(place)
         name = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:20]
         me = Owner.myself()
@@ -233,8 +247,9 @@ class Claims:
     def sweep(self, manifest: Manifest) -> None:
         """Take away the claims of processes that died just after a recording was done."""
         place = manifest.folder / CLAIMS
-        self._places.add(place)
         with suppress(OSError, OutputError):
+            _refuse_link(place)
+            self._places.add(place)
             now = _now(place)
             for claim in _claims(place, "*"):
                 dead = not claim.owner.lives(now - _beat(claim))

@@ -32,6 +32,9 @@ _TSV_HEADER = "# onset,offset,note,velocity"
 _SUSTAIN = 64  # the MIDI controller of the sustain pedal
 _MIN_GAP = 0.005  # seconds; no key can be struck twice within it, and no MIDI tick up to 11 hours is longer
 _MAX_TICK = 10_000_000  # the last tick that pretty_midi agrees to read
+# Bytes of 128 and more in a row, which are none but those of a number without end: reading it takes days.
+_HIGH = bytes(byte >> 7 for byte in range(256))
+_ENDLESS = b"\1" * 4096
 
 
 def format_of(path: Path) -> str | None:
@@ -219,6 +222,8 @@ def extend_by_pedal(
 def _read_midi(path: Path, content: bytes, pedal_threshold: int | None) -> list[Note]:
     import pretty_midi
 
+    if _ENDLESS in content.translate(_HIGH):
+        raise NoteFileError(f"{path}: is not a readable MIDI file (a number without end); export it anew")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

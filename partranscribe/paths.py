@@ -30,6 +30,11 @@ def place(path: Path) -> str:
     return os.path.realpath(path)
 
 
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a link takes a path below a folder out of it."""
+    return not Path(place(path)).is_relative_to(place(folder))
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()

@@ -40,6 +40,14 @@ def _cut(path: Path, share: float) -> None:
     path.write_bytes(data[: int(len(data) * share)])
 
 
+def _patched(path: Path, mark: bytes, at: int, content: bytes) -> None:
+    """Let a good recording claim something, so many bytes behind a mark."""
+    data = bytearray(write_audio(path, _noise(), RATE).read_bytes())
+    first = data.index(mark) + at
+    data[first : first + len(content)] = content
+    path.write_bytes(data)
+
+
 def _cut_samples(path: Path, count: int) -> None:
     write_audio(path, _noise()[:count], RATE)
 
@@ -89,15 +97,32 @@ WAYS: Mapping[str, Way] = {
     "cut.wav": Way(partial(_cut, share=0.6), "of 1.0 s: the file is cut off"),
     "damaged.flac": Way(_damage, "not decodable"),
     "empty.wav": Way(_of(b""), "the file is empty"),
+    "fast.wav": Way(_of(_wav(_SECOND, rate=(1 << 31) - 1)), "its header tells 2147483647 samples a second"),
     "half_a_header.wav": Way(_of(_wav(_SECOND)[:20]), "neither libsndfile nor FFmpeg can read it"),
+    "hundred_hours.flac": Way(
+        partial(_patched, mark=b"fLaC", at=21, content=b"\xf1\x56\xf9\x54\x00"), " s: the file is cut off"
+    ),
     "hundred_hours.wav": Way(_of(_HUNDRED_HOURS), "of 360000.0 s: the file is cut off"),
     "infinite.wav": Way(partial(_not_finite, value=math.inf), "the sample at 0.062 s is not finite"),
+    "list_of_itself.wav": Way(
+        _of(b"ffconcat version 1.0\nfile list_of_itself.wav\n"), "neither libsndfile nor FFmpeg can read it"
+    ),
     "many_channels.au": Way(_of(_AU), "neither libsndfile nor FFmpeg can read it"),
-    "many_channels.wav": Way(_of(_wav(_SECOND, channels=65_535)), "not decodable"),
+    "many_channels.wav": Way(_of(_wav(_SECOND, channels=65_535)), "holds no audio that can be decoded"),
+    "many_packets.m4a": Way(
+        partial(_patched, mark=b"stts", at=8, content=b"\x7f\xff\xff\xff"),
+        "neither libsndfile nor FFmpeg can read it",
+    ),
+    "many_packets.mp3": Way(
+        partial(_patched, mark=b"Xing", at=8, content=b"\x7f\xff\xff\xff"), " s: the file is cut off"
+    ),
     "nan.wav": Way(partial(_not_finite, value=math.nan), "the sample at 0.062 s is not finite"),
     "no_rate.wav": Way(_of(_wav(_SECOND, rate=0)), "neither libsndfile nor FFmpeg can read it"),
     "no_samples.wav": Way(_of(_wav(b"")), "no samples"),
     "random.mp3": Way(_of(_RANDOM), "neither libsndfile nor FFmpeg can read it"),
+    "script.wav": Way(
+        _of(b"ts: pink/40 440/20\nNOW ts\n+23:00:00 ts\n"), "neither libsndfile nor FFmpeg can read it"
+    ),
     "short.wav": Way(partial(_cut_samples, count=10), "one spectrum needs"),
     "silent_film.mp4": Way(_film, "holds no audio"),
     "text.wav": Way(_of(b"this is text\n" * 50), "neither libsndfile nor FFmpeg can read it"),

@@ -28,7 +28,7 @@ _LIBSNDFILE = {
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
 _FFMPEG = {".m4a": "aac", ".aac": "aac", ".mp4": "aac", ".mov": "aac", ".mkv": "aac", ".webm": "libopus"}
-_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "16 channels"}
 
 
 def tone(pitch: int, seconds: float, sample_rate: int, velocity: int = 80) -> Samples:
@@ -93,8 +93,8 @@ def write_with_ffmpeg(
     codec_options: Mapping[str, str] | None = None,
 ) -> Path:
     """Write (samples,) or (samples, channels), `start` seconds into the file, alone or with a video."""
-    planes = np.ascontiguousarray(audio[:, None] if audio.ndim == 1 else audio, np.float32).T
-    layout = _LAYOUTS[len(planes)]
+    channels = np.ascontiguousarray(audio[:, None] if audio.ndim == 1 else audio, np.float32)
+    layout = _LAYOUTS[channels.shape[1]]
     with av.open(str(path), "w", options=dict(options or {})) as container:
         pictures = add_video(container) if video else None
         stream = container.add_stream(codec, rate=rate, options=dict(codec_options or {}))
@@ -105,7 +105,7 @@ def write_with_ffmpeg(
         container.start_encoding()
         if pictures:  # longer than the audio
             encode_video(container, pictures, round(start + len(audio) / rate) + 1)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout=layout)
+        frame = av.AudioFrame.from_ndarray(channels.reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, round(start * rate), Fraction(1, rate)
         resampler = av.AudioResampler(context.format, context.layout, rate, context.frame_size or None)
         for part in (*resampler.resample(frame), *resampler.resample(None)):

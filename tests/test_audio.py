@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import subprocess
@@ -16,6 +17,7 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
+from broken import WAYS
 from partranscribe.audio import AUDIO_SUFFIXES, AudioInfo, probe, read_blocks
 from partranscribe.errors import AudioError
 from partranscribe.notes import Note
@@ -98,6 +100,19 @@ def test_channels_are_averaged_and_resampled_without_a_seam(tmp_path: Path, rate
     assert probe(path).channels == channels
 
 
+@pytest.mark.parametrize(("codec", "channels"), [("aac", 8), ("wavpack", 8), ("wavpack", 16)])
+def test_many_channels_of_a_decoder_with_a_plane_for_each_are_averaged(
+    tmp_path: Path, codec: str, channels: int
+) -> None:
+    audio = np.zeros((RATE, channels), np.float32)
+    audio[:, -1] = noise(1.0, RATE)
+    path = write_with_ffmpeg(tmp_path / "a.mkv", audio, RATE, codec)
+    found = read(path, RATE)[:RATE]
+    power = np.sqrt(np.mean(found**2) / np.mean(audio.mean(axis=1) ** 2))
+    assert power == pytest.approx(1, abs=0.1)  # AAC is not exact
+    assert probe(path).channels == channels
+
+
 @pytest.mark.parametrize(
     ("ending", "channels"),
     [(ending, channels) for ending in TIMED for channels in (1, 2, 6) if (ending, channels) != ("mp3", 6)],
@@ -168,10 +183,11 @@ def test_time_stamps_that_jump_by_hours_are_wrong(tmp_path: Path) -> None:
         read(with_a_gap(tmp_path, 7200.0), RATE)
 
 
-def test_a_rate_that_no_recording_has_is_told(tmp_path: Path) -> None:
-    path = write_audio(tmp_path / "a.wav", click(1.0, 2.0, RATE), 1)
+@pytest.mark.parametrize("rate", [1, 999, 1_000_001, 2**31 - 1])
+def test_a_rate_that_no_recording_has_is_told(rate: int, tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "a.wav", click(1.0, 2.0, RATE), rate)
     for reads in (read, probe):
-        with pytest.raises(AudioError, match=r"a\.wav: its header tells 1 samples a second"):
+        with pytest.raises(AudioError, match=rf"a\.wav: its header tells {rate} samples a second"):
             reads(path, *([RATE] if reads is read else []))
 
 
@@ -236,6 +252,36 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     assert peak < 2e6
 
 
+@pytest.mark.skipif(os.name == "nt", reason="nothing tells the peak of a process there")
+def test_what_a_broken_recording_claims_takes_no_memory(tmp_path: Path) -> None:
+    for name, way in WAYS.items():
+        way.make(tmp_path / name)
+    code = """
+import resource, sys
+import av
+from partranscribe.audio import read_blocks
+from partranscribe.errors import AudioError
+
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    try:
+        for block in read_blocks(path, 16_000):
+            pass
+    except AudioError:
+        pass
+    now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(path, now - before)
+    before = now
+"""
+    paths = [str(tmp_path / name) for name in WAYS]
+    told = subprocess.check_output([sys.executable, "-c", code, *paths], text=True).splitlines()
+    grown = {line.rpartition(" ")[0]: int(line.rpartition(" ")[2]) for line in told}
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert set(grown) == set(paths)
+    assert [path for path, much in grown.items() if much * unit > 50e6] == []
+
+
 def test_a_wrong_ending_does_not_matter(tmp_path: Path) -> None:
     for ending in ("m4a", "mp3", "flac"):
         path = write_audio(tmp_path / f"a.{ending}", click(1.0, 2.0, 44_100), 44_100)
@@ -266,6 +312,13 @@ def test_a_wav_file_is_read_without_ffmpeg(tmp_path: Path) -> None:
         "list(read_blocks(sys.argv[1], 16000)); sys.exit(bool({'av', 'torch', 'librosa'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 0
+
+
+def test_a_list_of_other_recordings_is_none(tmp_path: Path) -> None:
+    write_audio(tmp_path / "private.wav", click(0.5, 1.0, RATE), RATE)
+    (tmp_path / "a.wav").write_text("ffconcat version 1.0\nfile private.wav\n")
+    with pytest.raises(AudioError, match=r"a\.wav: neither libsndfile nor FFmpeg can read it"):
+        read(tmp_path / "a.wav", RATE)
 
 
 @pytest.mark.parametrize(

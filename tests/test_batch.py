@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
@@ -108,6 +109,104 @@ def test_a_name_that_is_no_text_costs_its_recording(tmp_path: Path, settings: Se
     assert "the name is not valid text" in str(result.outcomes[1].error)
     write_report(tmp_path / "report.json", jobs, result, settings)
     assert json.loads((tmp_path / "report.json").read_text("utf-8"))["counts"] == {"done": 1, "failed": 1}
+
+
+needs_links = pytest.mark.skipif(os.name == "nt", reason="links need a permission there")
+
+
+@needs_links
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("out/x", "outside"),
+        ("out/x/a.mid", "outside/new.mid"),
+        ("out/x/a.mid", "outside/old.txt"),
+        ("in/x/a.mid", "outside/new.mid"),
+        ("in/x/a.mid", "outside/old.txt"),
+    ],
+)
+def test_no_link_leads_an_output_out_of_its_folder(
+    link: str, target: str, overwrite: bool, tmp_path: Path, settings: Settings
+) -> None:
+    songs(tmp_path / "in" / "x", "a")
+    songs(tmp_path / "in", "b")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "old.txt").write_text("not to be replaced")
+    place = tmp_path / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(tmp_path / target)
+    out = tmp_path / Path(link).parts[0]  # beside the recordings, or not
+    jobs = plan([tmp_path / "in"], None if out.name == "in" else out)
+    errors = {
+        outcome.job.name: outcome.error
+        for outcome in run(jobs, settings, processes=0, overwrite=overwrite).outcomes
+    }
+    assert errors.pop("b.wav") is None
+    assert re.search(r"a\.mid: a link leads it out of .*; take the link away", str(errors["x/a.wav"]))
+    assert names(tmp_path / "outside") == ["old.txt"]
+    assert (tmp_path / "outside" / "old.txt").read_text() == "not to be replaced"
+    assert (out / "b.mid").is_file()
+
+
+@needs_links
+def test_a_folder_that_is_reached_by_a_link_is_written_to(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    run(plan([songs(tmp_path / "in", "a")], tmp_path / "out"), settings, processes=0)
+    assert names(tmp_path / "disk") == ["a.mid", NAME]
+
+
+@needs_links
+def test_no_link_leads_the_manifest_out_of_its_folder(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in", "a")], None)
+    (tmp_path / "profile").write_text("mine\n")
+    (tmp_path / "in" / NAME).symlink_to(tmp_path / "profile")
+    with pytest.raises(OutputError, match=rf"{NAME}: is a link or a pipe; take it away"):
+        run(jobs, settings, processes=0)
+    assert (tmp_path / "profile").read_text() == "mine\n"
+
+
+@needs_links
+def test_no_link_leads_claims_out_of_their_folder(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in", "a")], None)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "now-a").touch()
+    os.utime(tmp_path / "outside" / "now-a", (0, 0))
+    (tmp_path / "in" / CLAIMS).symlink_to(tmp_path / "outside")
+    (outcome,) = run(jobs, settings, processes=0).outcomes
+    assert f"{CLAIMS}: is a link or a pipe" in str(outcome.error)
+    assert names(tmp_path / "outside") == ["now-a"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes with names there")
+def test_a_pipe_in_place_of_the_manifest_is_not_waited_for(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in", "a")], None)
+    os.mkfifo(tmp_path / "in" / NAME)
+    with pytest.raises(OutputError, match="is a link or a pipe"):
+        run(jobs, settings, processes=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+def test_names_that_look_like_other_places_stay_in_the_output_folder(
+    tmp_path: Path, settings: Settings
+) -> None:
+    good = songs(tmp_path / "in", "a") / "a.wav"
+    strange = ["a\n/etc/b", "c\\..\\..\\d", "C:\\e", "%2e%2e%2ff", "-o g", "~", "$(h)", "i\x1b[2J", "j" * 251]
+    for name in strange:
+        place = tmp_path / "in" / f"{name}.wav"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(good.read_bytes())
+    for name in ("..wav", "...wav"):  # hidden, and meant only where they are named
+        (tmp_path / name).write_bytes(good.read_bytes())
+    before = set(names(tmp_path))
+    sources = [tmp_path / "in", tmp_path / "..wav", tmp_path / "...wav"]
+    result = run(plan(sources, tmp_path / "out"), settings, processes=0)
+    assert [str(outcome.error) for outcome in result.outcomes if outcome.error is not None] == []
+    written = set(names(tmp_path)) - before
+    expected = {f"out/{name}.mid" for name in (*strange, "a", ".", "..")}
+    folders = {"out", "out/a\n", "out/a\n/etc"}
+    assert written == {*expected, *folders, f"out/{NAME}"}
 
 
 def test_a_source_that_went_away_is_told_as_such(tmp_path: Path, settings: Settings) -> None:

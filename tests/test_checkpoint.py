@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -189,6 +190,12 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path, read: Callable[[Path], o
             lambda tensors, _: tensors.update({"note_sequence.output.bias": torch.zeros(6)}),
             r"note_sequence.output.bias is \(6,\), and its settings say \(5,\)",
         ),
+        (
+            lambda tensors, _: tensors.update(
+                {"note_sequence.output.bias": torch.zeros(5, dtype=torch.complex64)}
+            ),
+            r"note_sequence.output.bias is of torch\.complex64",
+        ),
         (set_config("model", lstm_units=7), "and its settings say"),
         (set_config("model", head="full"), "weights"),
         (set_config("model", film=False), "has unknown weights"),
@@ -218,6 +225,12 @@ def test_weights_that_do_not_fit_the_settings_are_named(
         (set_about(config="[]"), "its settings cannot be read"),
         (set_about(config='{"model": 3}'), "its settings cannot be read"),
         (set_about(scores="{"), "its settings cannot be read"),
+        (set_about(scores="[1]"), r"its settings cannot be read \('\[1\]' is not a table\)"),
+        (set_about(training="null"), "its settings cannot be read"),
+        (set_about(config="[" * 100_000), "its settings cannot be read"),
+        (set_config("decode", onset_bias=10**400), "its settings cannot be read.*'onset_bias' is no number"),
+        (set_config("decode", onset_bias=math.nan), "its settings cannot be read.*'onset_bias' is no number"),
+        (set_config("front_end", n_fft=10**9), "its settings cannot be read.*windows of 32768"),
         (set_config("model", flux=3), "its settings cannot be read.*'flux'"),
         (set_config("model", cnn_units="many"), "its settings cannot be read.*'many'"),
         (set_config("model", cnn_units=10**6), "its settings cannot be read.*256 at most"),
@@ -350,6 +363,19 @@ def test_filters_that_do_not_fit_are_named(
 
     path = changed(tiny_checkpoint, tmp_path / "odd.safetensors", misplace)
     with pytest.raises(CheckpointError, match=rf"odd\.safetensors: mel filters that are none \(.*{message}"):
+        load_front_end(checkpoint_info(path))
+
+
+@pytest.mark.parametrize("weight", [torch.zeros(1) / 0, torch.zeros(1, dtype=torch.complex64)])
+def test_filters_that_are_no_numbers_are_named(
+    weight: torch.Tensor, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    path = changed(
+        tiny_checkpoint,
+        tmp_path / "odd.safetensors",
+        lambda tensors, _: tensors.update({"front_end.filters.weight": weight}),
+    )
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors: mel filters that are no numbers"):
         load_front_end(checkpoint_info(path))
 
 

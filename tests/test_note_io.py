@@ -408,6 +408,12 @@ def test_unreadable_file_is_named_with_the_fact(
         read_notes(tmp_path / name)
 
 
+def test_a_number_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "a.mid").write_bytes(b"MThd\0\0\0\6\0\0\0\1\0\x60MTrk\0\x20\0\0" + b"\xff" * (1 << 21))
+    with pytest.raises(NoteFileError, match=r"a\.mid: is not a readable MIDI file \(a number without end\)"):
+        read_notes(tmp_path / "a.mid")
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NoteFileError, match=r"a\.mid: cannot be read .*; is the path right"):
         read_notes(tmp_path / "a.mid")

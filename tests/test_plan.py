@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,6 +72,19 @@ def test_a_source_folder_has_one_manifest_for_all_below(tmp_path: Path) -> None:
     jobs = plan([tmp_path / "in"], None)
     assert outputs(jobs, tmp_path / "in") == [["a.mid"], ["x/b.mid"]]
     assert {job.folder for job in jobs} == {tmp_path / "in"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a permission there")
+def test_linked_folders_are_passed_over_and_linked_recordings_mirrored_where_the_link_is(
+    tmp_path: Path,
+) -> None:
+    empty(tmp_path / "in" / "x" / "a.wav", tmp_path / "elsewhere" / "b.wav")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "x" / "c.wav").symlink_to(tmp_path / "elsewhere" / "b.wav")
+    (tmp_path / "in" / "x" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    jobs = plan([tmp_path / "in"], tmp_path / "out")
+    assert outputs(jobs, tmp_path) == [["out/x/a.mid"], ["out/x/c.mid"]]
 
 
 def test_several_folders_keep_their_names(tmp_path: Path) -> None:
