@@ -27,7 +27,7 @@ def is_file(path: Path) -> bool:
 
 def place(path: Path) -> str:
     """Where a path leads, by whatever links and whether or not something is there."""
-    return os.path.realpath(path)
+    return os.path.realpath(path) if isinstance(path, os.PathLike) else str(path)  # the latter of a URL
 
 
 def sha256_of(path: Path) -> str:
