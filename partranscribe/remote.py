@@ -177,20 +177,24 @@ def put(path: Path, content: bytes) -> None:
         StoreError: it cannot be written.
     """
     with told(path):
-        store, name = _store(path)
-        if is_object_store(path):
-            store.pipe_file(name, content)
-            return
-        if path.is_dir():
-            raise IsADirectoryError("is there and is not a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(partial_name(path.suffix))
-        try:
-            part.write_bytes(content)
-            store.mv(_store(part)[1], name)
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+        _write(path, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    store, name = _store(path)
+    if is_object_store(path):
+        store.pipe_file(name, content)
+        return
+    if path.is_dir():
+        raise IsADirectoryError("is there and is not a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _, part = _store(path.with_name(partial_name(path.suffix)))
+    try:
+        store.pipe_file(part, content)
+        store.mv(part, name)
+    finally:
+        with suppress(OSError):  # it has its name
+            store.rm_file(part)
 
 
 def check_folder(folder: Path) -> None:
@@ -201,9 +205,11 @@ def check_folder(folder: Path) -> None:
     """
     if is_remote(folder):
         path = folder / partial_name("")
-        put(path, b"")
+        with told(folder):
+            _write(path, b"")
         with suppress(Exception):  # who may write may not be allowed to remove
-            path.unlink()
+            store, name = _store(path)
+            store.rm_file(name)
 
 
 def content(path: Path) -> bytes:
@@ -228,7 +234,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     """
     store, top = _store(folder)
     with told(folder):
-        names = sorted(store.find(top))
+        try:
+            names = sorted(store.find(top))
+        except FileNotFoundError:  # not even a bucket
+            return {}
         return dict(store.cat([escape(name) for name in names])) if names else {}
 
 

@@ -189,7 +189,9 @@ class _Begun(NamedTuple):
 
 
 def _begin(job: Job, watcher: Watcher, copies: ExitStack) -> _Begun:
-    if is_folder(job.source):
+    with told(job.source):
+        is_empty = is_folder(job.source)
+    if is_empty:
         raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
     if not job.outputs:
         raise AudioError(f"{job.source}: is a note list; give the recording")

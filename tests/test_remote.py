@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +69,10 @@ def upload(folder: Path, place: Path) -> Path:
 
 
 def below(folder: Path) -> list[str]:
-    """All files, hidden ones too, but the copies of recordings."""
+    """All files, hidden ones too."""
+    if is_remote(folder):
+        top = str(folder).removeprefix("memory:/") + "/"
+        return sorted(name.removeprefix(top) for name in remote.contents(folder))
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
@@ -146,7 +148,7 @@ def test_only_what_changed_is_done_again(tmp_path: Path, settings: Settings, mem
     (memory / "out/a.mid").write_bytes(b"edited")
     edited = run(jobs, settings, processes=0)
     assert [outcome.kept for outcome in edited.outcomes] == ["changed since it was made", "done before"]
-    assert entered(memory / "out") == ["a", "b", "b"]
+    assert sorted(entered(memory / "out")) == ["a", "b", "b"]
 
 
 def test_killed_between_the_entry_and_the_output(
@@ -181,7 +183,6 @@ def test_a_manifest_that_was_half_settled_is_settled_once(
         patch.setattr(remote, "remove", lambda *_: None)
         run(jobs, settings, processes=0)
     assert len(below(memory / "out")) == 5  # two entries, too
-    assert entered(memory / "out") == entered(memory / "out")
     run(jobs, settings, processes=0)
     assert sorted(entered(memory / "out")) == ["a", "b"]
     assert below(memory / "out") == ["a.mid", "b.mid", NAME]
@@ -332,7 +333,7 @@ def test_a_store_that_breaks_down_costs_what_it_breaks(
         return info(self, path, **options)
 
     monkeypatch.setattr(store, "info", broken)
-    first, second = run(jobs, replace(settings), processes=0).outcomes
+    first, second = run(jobs, settings, processes=0).outcomes
     assert str(first.error) == (
         f"{sources / 'a.wav'}: the line is dead; check the address and the permissions"
     )
