@@ -38,8 +38,8 @@ class Backlog:
         self._identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
         self._waiting = deque(jobs)
         self._ready: list[Job] = []  # claimed, and not yet given to anyone
-        self._folders = {path.parent for job in jobs for path in job.outputs.values()}
-        self._folders = {folder for folder in self._folders if not is_object_store(folder)}
+        written = {path.parent for job in jobs for path in job.outputs.values()}
+        self._folders = {folder for folder in written if not is_object_store(folder)}
         if any(is_remote(job.source) for job in jobs):
             self._folders.add(copies_folder())
         self._elsewhere: list[Job] = []
@@ -56,7 +56,7 @@ class Backlog:
             check_folder(folder)
 
     def tidy(self) -> None:
-        """Take away what processes that were killed have left where outputs go."""
+        """Take away what processes that were killed have left where outputs and copies go."""
         for folder in self._folders:
             remove_abandoned(folder)
 
