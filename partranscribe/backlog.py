@@ -8,11 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from .audio import probe
-from .errors import OutputError, PartranscribeError
-from .manifest import CLAIMS, Claims, Manifest, key_of
+from .errors import OutputError, PartranscribeError, StoreError
+from .manifest import CLAIMS, Claims, Manifest, key_of, manifest_of
 from .paths import is_folder, leads_out, sha256_of
 from .plan import Job
 from .released import checkpoint_path
+from .remote import check_folder, copies_folder, is_object_store, is_remote, told
 from .whole_file import remove_abandoned
 from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep
 
@@ -41,21 +42,34 @@ class Backlog:
             path.parent
             for job in jobs
             for path in job.outputs.values()
-            if job.folder is None or not leads_out(path.parent, job.folder)
+            if not is_object_store(path) and (job.folder is None or not leads_out(path.parent, job.folder))
         }
+        if any(is_remote(job.source) for job in jobs):
+            self._folders.add(copies_folder())
         self._elsewhere: list[Job] = []
-        self.manifests = {job.folder: Manifest(job.folder) for job in jobs if job.folder is not None}
+        self.manifests = {job.folder: manifest_of(job.folder) for job in jobs if job.folder is not None}
         self._before = {folder: manifest.entries() for folder, manifest in self.manifests.items()}
 
+    def check(self) -> None:
+        """Make sure of what would be wrong for every recording.
+
+        Raises:
+            StoreError: a folder behind a URL cannot be written to.
+        """
+        for folder in self.manifests:
+            check_folder(folder)
+
     def tidy(self) -> None:
-        """Take away what processes that were killed have left where outputs go."""
+        """Take away what processes that were killed have left where outputs and copies go."""
         for folder in self._folders:
             remove_abandoned(folder)
 
     def sweep(self) -> None:
-        """Take away what processes that were killed have claimed, if it is done."""
+        """Bring the manifests up to date, and take away what killed processes have claimed, if it is done."""
         for folder, manifest in self.manifests.items():
-            if is_folder(folder / CLAIMS):
+            with suppress(StoreError):  # nothing is lost: the next call does it
+                manifest.settle()
+            if not is_remote(folder) and is_folder(folder / CLAIMS):
                 self.claims.sweep(manifest)
 
     @property
@@ -84,8 +98,9 @@ class Backlog:
         while self._waiting and len(taken) < count and not self.stops:
             job = self._waiting.popleft()
             try:
-                if self._is_mine(job):
-                    taken.append(job)
+                with told(job.source, job.folder):
+                    if self._is_mine(job):
+                        taken.append(job)
             except PartranscribeError as error:
                 self.finish(Outcome(job, error=error))
             except OSError as error:
@@ -144,6 +159,8 @@ class Backlog:
 
 def _length(job: Job) -> float:
     """Seconds of a recording as its header tells, to sort by."""
+    if is_remote(job.source):
+        return 0.0
     with suppress(PartranscribeError):
         return probe(job.source).duration or 0.0
     return 0.0

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from .backlog import LOOK_SECONDS, Backlog
 from .crew import Crew
 from .errors import PartranscribeError
-from .manifest import Manifest
+from .manifest import Manifest, manifest_of
 from .paths import sha256_of
 from .plan import Job
 from .released import checkpoint_path
+from .remote import told
 from .timings import Timings
 from .work import Outcome, Settings, Watcher, reason_to_keep, work
 
@@ -72,12 +73,13 @@ def run(
         timings: where the time of each stage is counted.
 
     Raises:
-        PartranscribeError: the model cannot be loaded, or the cluster not be used: that is wrong for every
-            recording.
+        PartranscribeError: the model cannot be loaded, or the cluster or the store not be used: that is
+            wrong for every recording.
     """
     began = time.perf_counter()
     backlog = Backlog(jobs, settings, watcher or Watcher(), overwrite, fail_fast)
     timings = timings or Timings()
+    backlog.check()
     backlog.tidy()
     with backlog.claims:
         try:
@@ -108,8 +110,8 @@ def would_keep(jobs: Sequence[Job], settings: Settings, *, overwrite: bool = Fal
     found = {}
     for job in () if overwrite else jobs:
         if job.folder is not None and job.outputs:
-            manifest = manifests.setdefault(job.folder, Manifest(job.folder))
-            with suppress(PartranscribeError, OSError):
+            manifest = manifests.setdefault(job.folder, manifest_of(job.folder))
+            with suppress(PartranscribeError, OSError), told(job.source, job.folder):
                 found[job.source] = reason_to_keep(job, manifest, identity)
     return {source: reason for source, reason in found.items() if reason}
 

@@ -24,6 +24,7 @@ ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("float32", "bfloat16")
 DEFAULT_COMMAND = "transcribe"
 PATH = click.Path(path_type=Path, readable=False)
+PATH_OR_URL = click.Path(readable=False)
 
 
 class _Program(click.Group):
@@ -90,7 +91,7 @@ def main() -> None:
 
 
 @main.command(DEFAULT_COMMAND, cls=_Transcribe, no_args_is_help=True)
-@click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, required=True, type=PATH_OR_URL, metavar="SOURCE...")
 @click.option(
     "-o",
     "--output",
@@ -114,7 +115,9 @@ def main() -> None:
     help="Begin there; times still count from the start of the file.",
 )
 @click.option("--end", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop there.")
-@click.option("--reference", type=PATH, help="A note list, or a folder of them, to score the result with.")
+@click.option(
+    "--reference", type=PATH_OR_URL, help="A note list, or a folder of them, to score the result with."
+)
 @click.option("--scores", type=PATH, help="Write the scores of every recording to this CSV file.")
 @_pedal_option
 @click.option(
@@ -168,14 +171,14 @@ def main() -> None:
 @click.option("--report", type=PATH, help="Write what became of every recording to this JSON file.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def transcribe_command(
-    sources: tuple[Path, ...],
+    sources: tuple[str, ...],
     output: str | None,
     formats: tuple[str, ...],
     model: str,
     device: str,
     start: float,
     end: float | None,
-    reference: Path | None,
+    reference: str | None,
     scores: Path | None,
     pedal_threshold: int,
     view: Path | None,
@@ -196,7 +199,8 @@ def transcribe_command(
 ) -> None:
     """Turn piano recordings into MIDI and note lists.
 
-    A SOURCE is a recording in any common format, or a folder, which stands for every recording in it.
+    A SOURCE is a recording in any common format, or a folder, which stands for every recording in it; or
+    the URL of one, such as s3://bucket/folder.
     What is done is noted beside the outputs and not done again, so a stopped run can be repeated, and
     several can share a folder. The exit status is 0 if everything was done, 1 if something failed, 2 for
     wrong usage, 130 if it was interrupted.
@@ -215,16 +219,17 @@ def transcribe_command(
     with _ended_by_ctrl_c():
         from . import batch, plan, show
         from .errors import PartranscribeError
+        from .remote import location
         from .report import write_report, write_scores
         from .timings import Timings
         from .work import Settings
 
         try:
             jobs = plan.plan(
-                sources,
-                None if output is None else Path(output),
+                [location(source) for source in sources],
+                None if output is None else location(output),
                 formats,
-                reference=reference,
+                reference=None if reference is None else location(reference),
                 view=view,
                 into_folder=output is not None and output.endswith(("/", os.sep)),
                 include=include,
@@ -232,6 +237,8 @@ def transcribe_command(
             )
         except plan.UsageError as error:
             raise click.UsageError(str(error)) from None
+        except PartranscribeError as error:
+            _fail(error)
     settings = Settings(model, device, engine, precision, start, end, pedal_threshold)
     timings = Timings()
     try:

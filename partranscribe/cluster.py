@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .backlog import LOOK_SECONDS, Backlog
 from .errors import ClusterError, PartranscribeError
-from .manifest import Entry, Manifest, key_of
+from .manifest import Entry, Manifest, key_of, manifest_of
 from .plan import Job
 from .timings import Timings
 from .work import DONE, Outcome, Settings, Watcher, entered, reason_to_keep, work
@@ -133,7 +133,7 @@ class Actor:
         job = task.job
         if job.folder is None:
             return None
-        manifest = self._manifests.setdefault(job.folder, Manifest(job.folder))
+        manifest = self._manifests.setdefault(job.folder, manifest_of(job.folder))
         with suppress(PartranscribeError, OSError):
             entry = manifest.get(key_of(job.folder, job.outputs))
             if entry is not None and entry != task.entry and reason_to_keep(job, manifest, identity) == DONE:

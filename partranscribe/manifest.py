@@ -2,6 +2,7 @@
 
 `partranscribe.jsonl` gets a line for every recording that is done. A recording in work has a claim: a small
 file in the folder `.partranscribe`, which processes on one machine or on a shared file system see alike.
+Behind a URL there are no claims, and entries are put in that folder first: see `StoredManifest`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import remote
 from .errors import OutputError
 from .owner import Owner
 
@@ -115,7 +117,10 @@ class Manifest:
             raise self._told(error, "read") from error
         whole = new.rfind(b"\n") + 1  # the last line may still be in the making
         self._read += whole
-        for line in new[:whole].splitlines():
+        self._take(new[:whole])
+
+    def _take(self, lines: bytes) -> None:
+        for line in lines.splitlines():
             # Half of a line, whose writer was killed, or something else
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 values = json.loads(line)
@@ -129,8 +134,7 @@ class Manifest:
         Raises:
             OutputError: it cannot be written.
         """
-        text = json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":"))
-        line = text.encode("utf-8", "backslashreplace") + b"\n"  # some names are no valid text
+        line = _line(entry)
         try:
             _refuse_link(self.path)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -143,6 +147,9 @@ class Manifest:
                 file.write(line)
         except OSError as error:
             raise self._told(error, "written") from error
+
+    def settle(self) -> None:
+        """Bring the file up to date at the end of a call, if that was not done with each entry."""
 
     def _told(self, error: OSError, done: str) -> OutputError:
         fact = f"{self.path}: cannot be {done} ({error.strerror or error})"
@@ -157,6 +164,73 @@ def _refuse_link(path: Path) -> None:
     """
     if path.is_symlink() or path.is_fifo():
         raise OutputError(f"{path}: is a link or a pipe; take it away, or write elsewhere with -o")
+
+
+class StoredManifest(Manifest):
+    """The entries of a folder behind a URL, where a file cannot be appended to.
+
+    What is entered is a file of its own, one for each recording, until the end of a call. One call at a time
+    can work there: another would not see what this one does, and may write over what it has entered.
+
+    Args:
+        folder: see `Manifest`; what goes wrong there is a `StoreError`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._parts = folder / CLAIMS / "done"
+        self._is_read = False
+
+    def get(self, key: str) -> Entry | None:
+        """The last entry of a recording, whichever process of this call made it."""
+        self._catch_up()
+        self._take(remote.content(self._part(key)))
+        return self._entries.get(key)
+
+    def entries(self) -> dict[str, Entry]:
+        """The last entry of every recording, by its key."""
+        self._catch_up()
+        for lines in remote.contents(self._parts).values():
+            self._take(lines)
+        return dict(self._entries)
+
+    def _catch_up(self) -> None:
+        if not self._is_read:
+            self._take(remote.content(self.path))
+            self._is_read = True
+
+    def add(self, entry: Entry) -> None:
+        """Enter a recording, beside what was entered of it since the last call that came to its end."""
+        part = self._part(entry.key)
+        remote.put(part, remote.content(part) + _line(entry))
+
+    def settle(self) -> None:
+        """Take what was entered into `partranscribe.jsonl`; if that is cut short, it is done again."""
+        parts = remote.contents(self._parts)
+        if parts:
+            lines = remote.content(self.path).splitlines()
+            known = set(lines)
+            lines += [line for part in parts.values() for line in part.splitlines() if line not in known]
+            remote.put(self.path, b"".join(line + b"\n" for line in lines))
+            remote.remove(self._parts, parts)
+
+    def _part(self, key: str) -> Path:
+        return self._parts / f"{_short(key)}.jsonl"
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """The manifest of a folder, wherever that is."""
+    return StoredManifest(folder) if remote.is_remote(folder) else Manifest(folder)
+
+
+def _line(entry: Entry) -> bytes:
+    text = json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # some names are no valid text
+
+
+def _short(key: str) -> str:
+    """A name for what belongs to a recording, in place of its key."""
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
 @contextmanager
@@ -209,16 +283,18 @@ class Claims:
                 place.rmdir()
 
     def take(self, folder: Path, key: str) -> Owner | None:
-        """Claim a recording; None if that succeeded, or who has it.
+        """Claim a recording; None if that succeeded, or who has it. Behind a URL it always does.
 
         Raises:
             OSError: nothing can be written there.
             OutputError: the folder of the claims is a link.
         """
+        if remote.is_remote(folder):
+            return None
         place = folder / CLAIMS
         _refuse_link(place)
         self._places.add(place)
-        name = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+        name = _short(key)
         me = Owner.myself()
         while True:
             place.mkdir(parents=True, exist_ok=True)

@@ -169,7 +169,7 @@ def read_notes(path: str | Path, *, pedal_threshold: int | None = PEDAL_THRESHOL
     Raises:
         NoteFileError: the file cannot be read, is of another format, or holds an impossible note.
     """
-    path = Path(path)
+    path = Path(path) if isinstance(path, str) else path
     name = format_of(path)
     if name is None:
         raise NoteFileError(f"{path}: {path.suffix!r} is no ending of a note list; use {', '.join(SUFFIXES)}")

@@ -27,11 +27,13 @@ def is_file(path: Path) -> bool:
 
 def place(path: Path) -> str:
     """Where a path leads, by whatever links and whether or not something is there."""
-    return os.path.realpath(path)
+    return os.path.realpath(path) if isinstance(path, os.PathLike) else str(path)  # the latter of a URL
 
 
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether a link takes a path below a folder out of it."""
+    if not isinstance(folder, os.PathLike):  # behind a URL, where there are no links
+        return False
     return not Path(place(path)).is_relative_to(place(folder))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from .audio import AUDIO_SUFFIXES
 from .note_io import SUFFIXES, format_of
 from .paths import is_file, is_folder, place
+from .remote import files_below, is_remote
 
 PAGE_SUFFIXES = (".html", ".htm")
 ENDINGS = {"midi": ".mid", "csv": ".csv", "json": ".json", "tsv": ".tsv"}
@@ -112,6 +113,8 @@ def with_view(jobs: Sequence[Job], view: Path) -> Job:
             f"{view} is the page of one recording, and there are {len(jobs)}; view them one by one"
         )
     (job,) = jobs
+    if is_remote(job.source):
+        raise UsageError(f"{job.source}: a page is made of a recording on this machine; copy it here")
     if place(view) in map(place, (job.source, *job.outputs.values(), *filter(None, [job.reference]))):
         raise UsageError(f"{view} would replace the recording or its notes; name another page")
     return replace(job, view=view)
@@ -143,8 +146,7 @@ def _recordings(
     itself = _Recording(source, Path(source.name), str(source), Path(source.name), source.parent)
     if not is_folder(source):
         return [itself]
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    inside = [path.relative_to(source) for path in files if is_file(path) and not path.name.startswith(".")]
+    inside = [path for path in files_below(source, AUDIO_SUFFIXES) if not path.name.startswith(".")]
     meant = [path for path in inside if _fits(path, include or ["*"]) and not _fits(path, exclude)]
     top = Path(source.resolve().name) if prefixed else Path()
     # A folder without recordings is reported like a recording that cannot be read.
@@ -165,7 +167,8 @@ def _is_folder(output: Path) -> bool:
 
 def _jobs_in_folders(found: Sequence[_Recording], output: Path | None, formats: Sequence[str]) -> list[Job]:
     folders = [
-        (recording.path.parent if output is None else output / recording.below.parent) for recording in found
+        (recording.path.parent if output is None else output.joinpath(*recording.below.parent.parts))
+        for recording in found
     ]
     pairs = list(zip(folders, found, strict=True))
     stems = Counter(folder / each.path.stem for folder, each in pairs if format_of(each.path) is None)
@@ -216,13 +219,17 @@ def _with_references(jobs: Sequence[Job], found: Sequence[_Recording], reference
             raise UsageError(f"{reference} is the reference, and would be replaced; write elsewhere with -o")
         return [replace(job, reference=reference)]
     written = {place(path) for job in jobs for path in job.outputs.values()}
+    # One listing, as each question to a store takes its time.
+    listed = {reference / path for path in files_below(reference, SUFFIXES)} if is_remote(reference) else None
     paired = []
     for job, recording in zip(jobs, found, strict=True):
         stems = (recording.inside, Path(recording.path.name))
         candidates = [(reference / stem).with_suffix(ending) for stem in stems for ending in SUFFIXES]
         # A note list that this very call writes is no reference to it.
-        there = (path for path in candidates if is_file(path) and place(path) not in written)
-        paired.append(replace(job, reference=next(there, None)))
+        there = (path for path in candidates if (is_file(path) if listed is None else path in listed))
+        paired.append(
+            replace(job, reference=next((path for path in there if place(path) not in written), None))
+        )
     if not any(job.reference for job in paired):
         raise UsageError(
             f"{reference}: no note list there has the name of a recording; is it the right folder?"

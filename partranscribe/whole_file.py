@@ -53,17 +53,20 @@ def check_place(path: Path) -> None:
 
 
 def _place_of(path: Path) -> tuple[Path, Path]:
-    """Where a file will be, and an empty one beside it to write to; its name tells whose it is."""
+    """Where a file will be, and an empty one beside it to write to."""
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         raise OutputError(f"{path}: is there and is not a file; name a file to write to")
     target.parent.mkdir(parents=True, exist_ok=True)
-    owner = Owner.myself()
-    token = secrets.token_hex(6)
-    name = f"{_PARTIAL}{owner.host}-{owner.process}-{owner.started}-{token}{target.suffix}"
-    temporary = target.parent / name
+    temporary = target.parent / partial_name(target.suffix)
     temporary.touch()
     return target, temporary
+
+
+def partial_name(suffix: str) -> str:
+    """A name for a file that is not whole yet, which nobody has used, and which tells whose it is."""
+    owner = Owner.myself()
+    return f"{_PARTIAL}{owner.host}-{owner.process}-{owner.started}-{secrets.token_hex(6)}{suffix}"
 
 
 def remove_abandoned(folder: Path) -> None:

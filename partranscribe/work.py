@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .audio import probe
 from .errors import AudioError, OutputError, PartranscribeError
-from .manifest import Entry, Manifest, key_of
+from .manifest import Entry, Manifest, key_of, manifest_of
 from .note_io import PEDAL_THRESHOLD, WRITERS, format_of, read_notes
 from .notes import Note
 from .paths import is_file, is_folder, sha256_of
 from .plan import Job
 from .released import DEFAULT_NAME, checkpoint_path
+from .remote import appearing, fetched, is_remote, named, told
 from .score import Score, read_reference, score
-from .whole_file import check_place, whole_file
+from .whole_file import check_place
 
 if TYPE_CHECKING:  # torch is loaded when there is something to transcribe
     from .frontend import LogMel
@@ -151,16 +152,17 @@ def work(
         count = transcriber.together  # which is less from when on the device runs out of memory
         group, waiting = waiting[:count], waiting[count:]
         begun: list[_Begun] = []
-        for job in group:
-            result = _guarded(job, partial(_begin, job, watcher))
-            if isinstance(result, _Begun):
-                begun.append(result)
-            else:
-                yield Outcome(job, error=result)
-        results = _transcribe([one.job for one in begun], transcriber, settings, watcher)
-        for one, heard in zip(begun, results, strict=True):
-            outcome = _guarded(one.job, partial(_finish, one, heard, transcriber, settings, manifests))
-            yield outcome if isinstance(outcome, Outcome) else Outcome(one.job, error=outcome)
+        with ExitStack() as copies:
+            for job in group:
+                result = _guarded(job, partial(_begin, job, watcher, copies))
+                if isinstance(result, _Begun):
+                    begun.append(result)
+                else:
+                    yield Outcome(job, error=result)
+            results = _transcribe(begun, transcriber, settings, watcher)
+            for one, heard in zip(begun, results, strict=True):
+                outcome = _guarded(one.job, partial(_finish, one, heard, transcriber, settings, manifests))
+                yield outcome if isinstance(outcome, Outcome) else Outcome(one.job, error=outcome)
 
 
 def _guarded(job: Job, action: Callable[[], T]) -> T | PartranscribeError:
@@ -184,28 +186,35 @@ class _Begun(NamedTuple):
 
     Args:
         job: the job.
+        file: the recording, or its copy on this machine.
         length: seconds that the recording's header tells.
         began: by the clock of `time.perf_counter`.
         size, modified_ns: of the recording's file.
     """
 
     job: Job
+    file: Path
     length: float | None
     began: float
     size: int
     modified_ns: int
 
 
-def _begin(job: Job, watcher: Watcher) -> _Begun:
-    if is_folder(job.source):
+def _begin(job: Job, watcher: Watcher, copies: ExitStack) -> _Begun:
+    with told(job.source):
+        is_empty = is_folder(job.source)
+    if is_empty:
         raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
     _refuse_note_list(job.source)
-    length = probe(job.source).duration
-    state = job.source.stat()
+    file = copies.enter_context(fetched(job.source, partial(watcher.advanced, job, 0.0)))
+    with named(job.source, file):
+        length = probe(file).duration
+    state = file.stat()
     watcher.started(job, length)
     for path in job.written:
-        check_place(path)
-    return _Begun(job, length, time.perf_counter(), state.st_size, state.st_mtime_ns)
+        if not is_remote(path):
+            check_place(path)
+    return _Begun(job, file, length, time.perf_counter(), state.st_size, state.st_mtime_ns)
 
 
 def _refuse_note_list(source: Path) -> None:
@@ -214,27 +223,27 @@ def _refuse_note_list(source: Path) -> None:
 
 
 def _transcribe(
-    jobs: Sequence[Job], transcriber: Transcriber, settings: Settings, watcher: Watcher
+    begun: Sequence[_Begun], transcriber: Transcriber, settings: Settings, watcher: Watcher
 ) -> Iterator[Transcription | PartranscribeError]:
     """The notes of each, or why there are none. What fails them all is looked for in each alone."""
     start, end = settings.start, settings.end
-    if len(jobs) > 1:
+    if len(begun) > 1:
         try:
             yield from list(
                 transcriber.transcribe_several(
-                    [job.source for job in jobs],
+                    [one.file for one in begun],
                     start=start,
                     end=end,
-                    progress=lambda row, seconds: watcher.advanced(jobs[row], seconds),
+                    progress=lambda row, seconds: watcher.advanced(begun[row].job, seconds),
                 )
             )
             return
         except Exception:
             traceback.print_exc()
-    for job in jobs:
-        told = partial(watcher.advanced, job)
-        hear = partial(transcriber.transcribe, job.source, start=start, end=end, progress=told)
-        yield _guarded(job, hear)
+    for one in begun:
+        progress = partial(watcher.advanced, one.job)
+        hear = partial(transcriber.transcribe, one.file, start=start, end=end, progress=progress)
+        yield _guarded(one.job, hear)
 
 
 def _finish(
@@ -247,7 +256,8 @@ def _finish(
     """Write the outputs, and the entry that says so."""
     job = begun.job
     if isinstance(result, PartranscribeError):
-        raise result
+        with named(job.source, begun.file):
+            raise result
     start, end = settings.start, settings.end
     about = {**transcriber.about(), **_about(job.source, result, begun.length, start, end)}
     with transcriber.timings.stage("writing"):
@@ -255,12 +265,12 @@ def _finish(
         source = _source_sha256(begun) if job.folder is not None else ""
         with ExitStack() as stack:
             for name, path in job.outputs.items():
-                stack.enter_context(whole_file(path)).write_bytes(contents[name])
+                stack.enter_context(appearing(path, contents[name]))
             seconds = time.perf_counter() - begun.began
             done = Outcome(job, len(result.notes), result.duration, seconds, source_sha256=source)
             # Before they take their places, so that nobody ever takes them for another's.
             if job.folder is not None:
-                manifest = manifests.setdefault(job.folder, Manifest(job.folder))
+                manifest = manifests.setdefault(job.folder, manifest_of(job.folder))
                 _enter(manifest, begun, done, contents, settings.identity(transcriber.info.sha256))
     try:
         wanted = _wanted(job, settings, start + result.duration if start or end is not None else None)
@@ -314,10 +324,11 @@ def _view(
 
 def _source_sha256(begun: _Begun) -> str:
     """Of the recording's bytes, which must be those that were transcribed."""
-    source = begun.job.source
-    digest, state = sha256_of(source), source.stat()
+    digest, state = sha256_of(begun.file), begun.file.stat()
     if (state.st_size, state.st_mtime_ns) != (begun.size, begun.modified_ns):
-        raise AudioError(f"{source}: was written to while it was read; run again when it is finished")
+        raise AudioError(
+            f"{begun.job.source}: was written to while it was read; run again when it is finished"
+        )
     return digest
 
 
@@ -384,7 +395,8 @@ def _is_source(source: Path, entry: Entry) -> bool:
     """Whether a file has the bytes of an entry's; one of its size and date is taken for it."""
     try:
         state = source.stat()
-        if (state.st_size, state.st_mtime_ns) == (entry.size, entry.modified_ns):
+        dated = state.st_mtime_ns != 0  # some stores do not tell
+        if dated and (state.st_size, state.st_mtime_ns) == (entry.size, entry.modified_ns):
             return True
         return state.st_size == entry.size and sha256_of(source) == entry.source_sha256
     except OSError as error:
@@ -424,7 +436,8 @@ def _wanted(job: Job, settings: Settings, end: float | None) -> list[Note] | Non
     """The part of a job's reference that was transcribed; None without a reference."""
     if job.reference is None:
         return None
-    return read_reference(job.reference, settings.pedal_threshold, settings.start, end)
+    with told(job.reference):
+        return read_reference(job.reference, settings.pedal_threshold, settings.start, end)
 
 
 def _about(

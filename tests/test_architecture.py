@@ -20,7 +20,7 @@ ROOT = "__init__"
 LAYERS = (
     {"errors", "notes", "config", "paths", "owner", "ahead", "timings"},
     {"audio", "frontend", "model", "released", "whole_file"},
-    {"note_io", "score"},
+    {"note_io", "score", "remote"},
     {"stepper", "openvino_graph"},
     {"triton_decode"},
     {"acoustic", "decode", "checkpoint"},

@@ -20,6 +20,7 @@ from partranscribe.cli import main
 from partranscribe.errors import AudioError, ClusterError
 from partranscribe.manifest import NAME
 from partranscribe.plan import plan
+from partranscribe.remote import location
 from partranscribe.work import Outcome, Watcher
 from partranscribe.workers import WorkerError
 from synth import recording
@@ -103,6 +104,18 @@ def test_the_command_line_takes_the_address(tmp_path: Path, fated: Fated, cluste
     assert "2 done" in result.stdout
     assert entered(out) == ["a", "b"]
     assert json.loads((tmp_path / "report.json").read_text())["counts"] == {"done": 2}
+
+
+def test_a_cluster_reads_and_writes_behind_urls(tmp_path: Path, fated: Fated, cluster: Cluster) -> None:
+    pytest.importorskip("upath", reason="universal-pathlib is not installed")
+    songs(tmp_path / "in", "ab")
+    run(plan([tmp_path / "in"], tmp_path / "here"), fated, processes=0)
+    jobs = plan([location(f"{tmp_path.as_uri()}/in")], location(f"{tmp_path.as_uri()}/out"))
+    with pytest.warns(UserWarning, match="a worker was warned"):
+        result = run(jobs, fated, cluster=cluster)
+    assert [outcome.error for outcome in result.outcomes] == [None, None]
+    assert contents(tmp_path / "out") == contents(tmp_path / "here") != {}
+    assert entered(tmp_path / "out") == ["a", "b"]
 
 
 def test_a_recording_that_ends_its_process_is_named(
