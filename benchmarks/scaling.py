@@ -24,12 +24,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, nargs="*", default=[1, 5, 20, 60, 180])
-    parser.add_argument("--files", type=int, nargs="*", default=[1, 10, 100], help="of ten seconds each")
+    parser.add_argument("--files", type=int, nargs="*", default=[1, 10, 100])
+    parser.add_argument("--file-minutes", type=float, default=1 / 6, help="length of each of several files")
     parser.add_argument("--model", default=DEFAULT_NAME, metavar="NAME|PATH")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     _, command = own_system(arguments.model, arguments.device)
-    cases = [(1, minutes) for minutes in arguments.minutes] + [(count, 1 / 6) for count in arguments.files]
+    cases = [(1, minutes) for minutes in arguments.minutes] + [
+        (count, arguments.file_minutes) for count in arguments.files
+    ]
     rows = [COLUMNS]
     for count, minutes in cases:
         with tempfile.TemporaryDirectory() as folder:
