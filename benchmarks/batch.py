@@ -5,7 +5,7 @@ run that is left alone, in one whose parent is killed -9 again and again and sta
 one whose workers are killed; a recording during which that happens twice is given up until the next run. The
 first table tells how far the outputs of each are those of the first, byte for byte. The second compares
 batches of several sizes: the time that is not transcription, and the memory of all processes, of which pages
-that they share count for each. Each process has one thread.
+that they share count for each. Each process has one core.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ def kill_and_compare(
 def compare_sizes(
     command: Sequence[str], folder: Path, sizes: Sequence[int], jobs: int, alone: Course
 ) -> None:
-    """Run smaller batches, the largest of them with one job too, and print what they cost."""
+    """Run smaller batches, the largest of them with one job on one core too, and print what they cost."""
 
     def of_size(size: int, jobs: int) -> Course:
         name = f"{size}-{jobs}"
@@ -284,14 +284,20 @@ def compare_sizes(
         return run([*command, "--jobs", str(jobs), str(folder / f"in-{name}")], folder / f"out-{name}")
 
     sizes = sorted(sizes)
-    courses, one = [of_size(size, jobs) for size in sizes], of_size(sizes[-1], 1)
+    courses = [of_size(size, jobs) for size in sizes]
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # one job takes all cores that it may have
+    one = of_size(sizes[-1], 1)
+    os.sched_setaffinity(0, cores)
     costs = [row_of_cost(course, jobs) for course in (*courses, alone)]
     print(markdown([COSTS, *costs, row_of_cost(one, 1)]))
     more, gain = further(courses[0], alone, jobs), one.seconds / courses[-1].seconds
     print(
         f"one more recording costs {1000 * more:.1f} ms beside its transcription, by the first and last size"
     )
-    print(f"{sizes[-1]} recordings: {jobs} jobs are {gain:.2f} times as fast as one, starts included")
+    print(
+        f"{sizes[-1]} recordings: {jobs} jobs are {gain:.2f} times as fast as one on one core, starts included"
+    )
 
 
 def main() -> None:

@@ -343,5 +343,6 @@ def _connect(address: str) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what an error tells."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of what an error tells, or of what caused it on the cluster."""
+    told = getattr(error, "cause", None) or error
+    return next((line.strip() for line in str(told).splitlines() if line.strip()), type(told).__name__)
