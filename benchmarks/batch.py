@@ -295,9 +295,7 @@ def compare_sizes(
     print(
         f"one more recording costs {1000 * more:.1f} ms beside its transcription, by the first and last size"
     )
-    print(
-        f"{sizes[-1]} recordings: {jobs} jobs are {gain:.2f} times as fast as one on one core, starts included"
-    )
+    print(f"{sizes[-1]} recordings: {jobs} jobs are {gain:.2f} times as fast as one job on one core")
 
 
 def main() -> None:
