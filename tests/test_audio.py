@@ -105,7 +105,7 @@ def test_many_channels_of_a_decoder_with_a_plane_for_each_are_averaged(
     tmp_path: Path, codec: str, channels: int
 ) -> None:
     audio = np.zeros((RATE, channels), np.float32)
-    audio[:, -1] = noise(1.0, RATE)
+    audio[:, -1] = 0.5 * np.sin(2 * np.pi * 100 * np.arange(RATE) / RATE)  # which no encoder leaves out
     path = write_with_ffmpeg(tmp_path / "a.mkv", audio, RATE, codec)
     found = read(path, RATE)[:RATE]
     power = np.sqrt(np.mean(found**2) / np.mean(audio.mean(axis=1) ** 2))
