@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -47,6 +48,7 @@ class Backlog:
         if any(is_remote(job.source) for job in jobs):
             self._folders.add(copies_folder())
         self._elsewhere: list[Job] = []
+        self._warnings: set[str] = set()
         self.manifests = {job.folder: manifest_of(job.folder) for job in jobs if job.folder is not None}
         self._before = {folder: manifest.entries() for folder, manifest in self.manifests.items()}
 
@@ -146,6 +148,12 @@ class Backlog:
         self.outcomes[job.source] = outcome
         self._has_failed |= outcome.error is not None
         self.watcher.finished(outcome)
+
+    def warn(self, message: str) -> None:
+        """Tell what one or more of the processes at work were warned of, once."""
+        if message not in self._warnings:
+            self._warnings.add(message)
+            warnings.warn(message, stacklevel=2)
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._waiting) + len(self._elsewhere)

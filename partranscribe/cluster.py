@@ -196,7 +196,6 @@ class Fleet:
         self._free: list[_Hired] = []
         self._alone: deque[Job] = deque()  # that were lost: each is tried once more, by a new actor
         self._tried: set[Path] = set()
-        self._warnings: set[str] = set()
         self._false_starts, self._has_begun, self._has_lost = 0, False, False
         self._began = time.monotonic()
         self._new: Callable[[], _Hired] | None = None  # starts an actor; known when there is one to start
@@ -289,7 +288,7 @@ class Fleet:
             return
         self._timings.add(done.seconds)
         for message in done.warnings:
-            self._warn(message)
+            self._backlog.warn(message)
         for outcome in done.outcomes:
             self._backlog.finish(outcome)
         actor.jobs, actor.together, self._false_starts, self._has_begun = [], done.together, 0, True
@@ -315,12 +314,9 @@ class Fleet:
 
     def _tell_of_waiting(self) -> None:
         if not self._has_begun and time.monotonic() - self._began > _PATIENCE_SECONDS:
-            self._warn("no process on the cluster has begun yet; `ray status` tells if there is place")
-
-    def _warn(self, message: str) -> None:
-        if message not in self._warnings:
-            self._warnings.add(message)
-            warnings.warn(message, stacklevel=2)
+            self._backlog.warn(
+                "no process on the cluster has begun yet; `ray status` tells if there is place"
+            )
 
 
 def _connect(address: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -75,7 +74,6 @@ class Crew:
         self._workers: list[Worker] = []
         self._alone: deque[Job] = deque()  # whose worker died: each is tried once more, with no other in work
         self._tried: set[Path] = set()
-        self._warnings: set[str] = set()
         self._false_starts = 0
 
     def work(self) -> None:
@@ -136,9 +134,7 @@ class Crew:
         elif isinstance(message, Advanced):
             self._backlog.watcher.advanced(message.job, message.seconds)
         elif isinstance(message, Warned):
-            if message.message not in self._warnings:
-                self._warnings.add(message.message)
-                warnings.warn(message.message, stacklevel=2)
+            self._backlog.warn(message.message)
         elif isinstance(message, Ready):
             self._false_starts = 0
         elif isinstance(message, Outcome):
