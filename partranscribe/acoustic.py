@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .ahead import ahead
-from .errors import DeviceError
+from .errors import DeviceError, first_line
 from .model import Features, Par
 from .timings import Timings
 
@@ -98,11 +98,8 @@ def acoustic(model: Par, device: torch.device, engine: str = "auto", precision: 
         try:
             return OpenVinoAcoustic(model, threads, short=short)
         except (ImportError, OSError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            warnings.warn(
-                f"openvino: does not run here ({reason}); PyTorch takes its place, at half the speed",
-                stacklevel=2,
-            )
+            fact = f"openvino: does not run here ({first_line(error)})"
+            warnings.warn(f"{fact}; PyTorch takes its place, at half the speed", stacklevel=2)
     return TorchAcoustic(model, short=short)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .backlog import LOOK_SECONDS, Backlog
-from .errors import ClusterError, PartranscribeError
+from .errors import ClusterError, PartranscribeError, first_line
 from .manifest import Entry, Manifest, key_of, manifest_of
 from .plan import Job
 from .timings import Timings
@@ -340,5 +340,4 @@ def _connect(address: str) -> bool:
 
 def _reason(error: Exception) -> str:
     """The first line of what an error tells, or of what caused it on the cluster."""
-    told = getattr(error, "cause", None) or error
-    return next((line.strip() for line in str(told).splitlines() if line.strip()), type(told).__name__)
+    return first_line(getattr(error, "cause", None) or error)

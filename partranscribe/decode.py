@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .config import DecodeConfig
+from .errors import first_line
 from .model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
 from .notes import LOWEST_PITCH, PITCHES, Note
 from .stepper import PitchwiseStepper, stepper_for
@@ -164,8 +165,8 @@ def _has_kernel(device: torch.device) -> bool:
 
         try_out(device)
     except Exception as error:  # Triton's many: a driver, a compiler or a device that it does not know
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        warnings.warn(f"{device}: decodes frame by frame; the kernel does not run ({reason})", stacklevel=2)
+        fact = f"the kernel does not run ({first_line(error)})"
+        warnings.warn(f"{device}: decodes frame by frame; {fact}", stacklevel=2)
         return False
     return True
 

@@ -33,3 +33,8 @@ class CheckpointError(PartranscribeError):
 
 class DeviceError(PartranscribeError):
     """The requested compute device is not there."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error tells, or its kind if it tells nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
