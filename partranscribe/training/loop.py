@@ -187,13 +187,22 @@ class Trainer:
             self.acoustic_head.weight.zero_()  # so that it asks nothing of trained features at first
 
     def start_from(self, model: Par, *, new_velocity: bool = False) -> None:
-        """Take the weights of another model; moments start anew.
+        """Take the weights of another model as far as they fit; moments start anew.
+
+        PAR and PAR_compact differ in the heads of their acoustic modules alone, so either may begin with the
+        other's convolutions and LSTMs.
 
         Args:
-            model: of the same config.
+            model: what has other shapes in it is left as this run drew it.
             new_velocity: its velocity network is untrained, and begins as a copy of its note network.
         """
-        self.model.load_state_dict(model.state_dict())
+        own = self.model.state_dict()
+        fitting = {
+            name: weight
+            for name, weight in model.state_dict().items()
+            if name in own and own[name].shape == weight.shape
+        }
+        self.model.load_state_dict(fitting, strict=False)
         if self.settings.phase == "velocity" and new_velocity:
             self.model.velocity_acoustic.load_state_dict(model.note_acoustic.state_dict())
         self._start_average()
