@@ -39,7 +39,8 @@ class Backlog:
         self._identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
         self._waiting = deque(jobs)
         self._ready: list[Job] = []  # claimed, and not yet given to anyone
-        self._folders = {
+        self._folders = {path.parent for job in jobs for path in job.extras.values()}
+        self._folders |= {
             path.parent
             for job in jobs
             for path in job.outputs.values()
@@ -134,10 +135,11 @@ class Backlog:
             entry = manifest.get(key_of(manifest.folder, job.outputs))
             if entry is None or entry == self._before[manifest.folder].get(entry.key):
                 return False
-        reason = reason_to_keep(job, manifest, self._identity)
+        reason = reason_to_keep(job, manifest, self._identity, self.settings)
         if not reason or (reasons and reason not in reasons):
             return False
-        self.finish(keep(job, reason, self.settings))
+        entry = manifest.get(key_of(manifest.folder, job.outputs)) if reason == DONE else None
+        self.finish(keep(job, reason, self.settings, entry))
         return True
 
     def finish(self, outcome: Outcome) -> None:

@@ -112,7 +112,7 @@ def would_keep(jobs: Sequence[Job], settings: Settings, *, overwrite: bool = Fal
         if job.folder is not None and job.outputs:
             manifest = manifests.setdefault(job.folder, manifest_of(job.folder))
             with suppress(PartranscribeError, OSError), told(job.source, job.folder):
-                found[job.source] = reason_to_keep(job, manifest, identity)
+                found[job.source] = reason_to_keep(job, manifest, identity, settings)
     return {source: reason for source, reason in found.items() if reason}
 
 

@@ -121,7 +121,10 @@ def main() -> None:
 @click.option("--scores", type=PATH, help="Write the scores of every recording to this CSV file.")
 @_pedal_option
 @click.option(
-    "--view", type=PATH, metavar="PAGE", help="Write a page to see and hear the recording with its notes."
+    "--view",
+    type=PATH,
+    metavar="PAGE|FOLDER",
+    help="Write a page to see and hear the recording with its notes; of several, and an index, in a folder.",
 )
 @click.option("--overwrite", is_flag=True, help="Make outputs anew that are already in an output folder.")
 @click.option(
@@ -219,6 +222,7 @@ def transcribe_command(
     with _ended_by_ctrl_c():
         from . import batch, plan, show
         from .errors import PartranscribeError
+        from .index import write_index
         from .remote import location
         from .report import write_report, write_scores
         from .timings import Timings
@@ -230,7 +234,7 @@ def transcribe_command(
                 None if output is None else location(output),
                 formats,
                 reference=None if reference is None else location(reference),
-                view=view,
+                extras={} if view is None else {plan.PAGE: view},
                 into_folder=output is not None and output.endswith(("/", os.sep)),
                 include=include,
                 exclude=exclude,
@@ -267,6 +271,9 @@ def transcribe_command(
             write_report(report, jobs, result, settings)
         if scores is not None and scored:
             write_scores(scores, scored, pedal_threshold)
+        index = None
+        if view is not None and plan.names_folder(view):
+            index = write_index(view, jobs, result)
     except PartranscribeError as error:
         _fail(error)
     failed = sum(outcome.error is not None for outcome in result.outcomes)
@@ -274,12 +281,16 @@ def transcribe_command(
         click.echo(show.tally(result.outcomes, len(jobs)))
         if failed and len(jobs) > show.A_SCREENFUL:
             show.print_failures(result.outcomes)
+    if index is not None and not quiet:
+        click.echo(f"all pages: {index}")
     if scored and not quiet:
         show.print_scores(scored, pedal_threshold)
     if reference is not None and not quiet:
         show.print_without_reference(jobs)
     if show_timings:
-        show.print_timings(timings.seconds, sum(outcome.duration for outcome in result.outcomes))
+        show.print_timings(
+            timings.seconds, sum(outcome.duration for outcome in result.outcomes if not outcome.kept)
+        )
     if result.interrupted:
         click.echo("interrupted; what is done is kept, and the same command goes on from here", err=True)
         sys.exit(130)
@@ -370,17 +381,17 @@ def view_command(
     """
     from . import batch, plan, show
     from .errors import PartranscribeError
-    from .work import Settings, view
+    from .work import Settings, write_extras
 
     job = plan.Job(recording, str(recording), reference=reference)
     settings = Settings(model, device, pedal_threshold=pedal_threshold)
     try:
-        job = plan.with_view([job], output)
+        (job,) = plan.with_extras([job], {plan.PAGE: output}, [Path(recording.name)])
         if notes is None:
             with show.watcher(quiet=quiet, total=1) as watcher:
                 result = batch.run([job], settings, watcher)
             sys.exit(130 if result.interrupted else int(result.outcomes[0].error is not None))
-        view(job, notes, settings)
+        write_extras(job, notes, settings)
     except plan.UsageError as error:
         raise click.UsageError(str(error)) from None
     except PartranscribeError as error:

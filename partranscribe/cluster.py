@@ -25,7 +25,7 @@ from .errors import ClusterError, PartranscribeError, first_line
 from .manifest import Entry, Manifest, key_of, manifest_of
 from .plan import Job
 from .timings import Timings
-from .work import DONE, Outcome, Settings, Watcher, entered, reason_to_keep, work
+from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep, work
 from .workers import BYTES_OF_A_PROCESS, WorkerError
 
 try:
@@ -136,8 +136,10 @@ class Actor:
         manifest = self._manifests.setdefault(job.folder, manifest_of(job.folder))
         with suppress(PartranscribeError, OSError):
             entry = manifest.get(key_of(job.folder, job.outputs))
-            if entry is not None and entry != task.entry and reason_to_keep(job, manifest, identity) == DONE:
-                return entered(job, entry, self._settings)
+            if entry is None or entry == task.entry:
+                return None
+            if reason_to_keep(job, manifest, identity, self._settings) == DONE:
+                return keep(job, "", self._settings, entry)
         return None
 
 

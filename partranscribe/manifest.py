@@ -48,6 +48,7 @@ class Entry:
         size, modified_ns, source_sha256: of its file.
         work: what the notes depend on beside it; see `work.Settings.identity`.
         outputs: SHA-256 of each format.
+        extras: what each of them compares the notes with; see `work.Settings.compared_with`.
         notes, duration_s, seconds: how many were found, of how much audio, in what time.
         finished: when, in UTC.
     """
@@ -62,6 +63,7 @@ class Entry:
     notes: int
     duration_s: float
     seconds: float
+    extras: Mapping[str, str] = field(default_factory=dict)
     finished: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
 
@@ -124,7 +126,7 @@ class Manifest:
             # Half of a line, whose writer was killed, or something else
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 values = json.loads(line)
-                entry = Entry(**{one.name: values[one.name] for one in fields(Entry)})
+                entry = Entry(**{one.name: values[one.name] for one in fields(Entry) if one.name in values})
                 self._hashes.setdefault(entry.key, set()).update(entry.outputs.values())
                 self._entries[entry.key] = entry
 

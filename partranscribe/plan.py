@@ -13,8 +13,17 @@ from .note_io import SUFFIXES, format_of
 from .paths import is_file, is_folder, place
 from .remote import files_below, is_remote
 
-PAGE_SUFFIXES = (".html", ".htm")
 ENDINGS = {"midi": ".mid", "csv": ".csv", "json": ".json", "tsv": ".tsv"}
+INDEX = "index.html"  # beside the pages of several recordings
+PAGE, PLOT, SOUND, STEREO, POSTERIORS = "page", "plot", "sound", "stereo", "posteriors"
+_SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+EXTRA_ENDINGS = {  # the first one is that of files in a folder
+    PAGE: (".html", ".htm"),
+    PLOT: (".png", ".svg", ".pdf"),
+    SOUND: _SOUND_ENDINGS,
+    STEREO: _SOUND_ENDINGS,
+    POSTERIORS: (".npz",),
+}
 
 
 class UsageError(ValueError):
@@ -32,7 +41,7 @@ class Job:
         folder: of the manifest that the outputs are entered in; None where `output` named the file, which is
             made anew whatever is there.
         reference: a note list, or a folder in which `name` is looked up.
-        view: the page to see and hear it, which is made anew whatever is there; None for no page.
+        extras: what else is made of it and its notes, by its kind in `EXTRA_ENDINGS`.
     """
 
     source: Path
@@ -40,12 +49,12 @@ class Job:
     outputs: Mapping[str, Path] = field(default_factory=dict)
     folder: Path | None = None
     reference: Path | None = None
-    view: Path | None = None
+    extras: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def written(self) -> list[Path]:
         """All files that are written of it."""
-        return [*self.outputs.values(), *([] if self.view is None else [self.view])]
+        return [*self.outputs.values(), *self.extras.values()]
 
 
 def plan(
@@ -54,7 +63,7 @@ def plan(
     formats: Sequence[str] = (),
     *,
     reference: Path | None = None,
-    view: Path | None = None,
+    extras: Mapping[str, Path] | None = None,
     into_folder: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -71,15 +80,16 @@ def plan(
         output: a file, its format told by its ending, for one recording; a folder; or None.
         formats: names in `WRITERS`; by default that of `output`, or MIDI.
         reference: a note list, or a folder of them that is paired with the recordings by name.
-        view: the page of the one recording that is meant.
+        extras: what else is made, by its kind in `EXTRA_ENDINGS`: a file for one recording, or a folder that
+            mirrors the tree of the sources.
         into_folder: `output` is a folder, even if its name looks like that of a file.
         include, exclude: patterns such as `*.flac` or `live/*`, of names or of paths below a source folder.
             Of what a folder holds, recordings that any of the first fits are meant (or all, without one),
             unless one of the others does.
 
     Raises:
-        UsageError: the sources do not fit the output, two of them would be written to one file, an output
-            would replace a source or a reference, there is no reference, or several recordings for one page.
+        UsageError: the sources do not fit the output or an extra, two of them would be written to one file,
+            a file would replace a source or a reference, or there is no reference.
     """
     sources = list(dict.fromkeys(sources))
     several = sum(is_folder(source) for source in sources) > 1
@@ -88,7 +98,7 @@ def plan(
         for recording in _recordings(source, include, exclude, prefixed=several):
             each.setdefault(recording.path, recording)
     found = list(each.values())
-    if output is None or into_folder or _is_folder(output):
+    if output is None or into_folder or names_folder(output):
         jobs = _jobs_in_folders(found, output, tuple(formats) or ("midi",))
     else:
         jobs = [_job_to_file(found, sources, output, formats)]
@@ -97,27 +107,54 @@ def plan(
             raise UsageError(f"{job.source} would be replaced by its own notes; write elsewhere with -o")
     if reference is not None:
         jobs = _with_references(jobs, found, reference)
-    return jobs if view is None else [with_view(jobs, view)]
+    return with_extras(jobs, extras, [recording.below for recording in found]) if extras else jobs
 
 
-def with_view(jobs: Sequence[Job], view: Path) -> Job:
-    """The one job, and a page that it shall write.
+def with_extras(jobs: Sequence[Job], extras: Mapping[str, Path], below: Sequence[Path]) -> list[Job]:
+    """The jobs, with what else is made of each.
+
+    Args:
+        jobs: of a call.
+        extras: see `plan`.
+        below: path of each job's recording from the folder that an extra's folder mirrors.
 
     Raises:
-        UsageError: there are several jobs, or the page is not named like one or would replace another file.
+        UsageError: an extra is one file for several jobs, has an unknown ending, would be made of a recording
+            that is not on this machine, or would replace another file.
     """
-    if view.suffix.lower() not in PAGE_SUFFIXES:
-        raise UsageError(f"{view}: {view.suffix!r} is no ending of a page; use {' or '.join(PAGE_SUFFIXES)}")
-    if len(jobs) > 1:
-        raise UsageError(
-            f"{view} is the page of one recording, and there are {len(jobs)}; view them one by one"
-        )
-    (job,) = jobs
-    if is_remote(job.source):
-        raise UsageError(f"{job.source}: a page is made of a recording on this machine; copy it here")
-    if place(view) in map(place, (job.source, *job.outputs.values(), *filter(None, [job.reference]))):
-        raise UsageError(f"{view} would replace the recording or its notes; name another page")
-    return replace(job, view=view)
+    wanted = []
+    for job, path_below in zip(jobs, below, strict=True):
+        is_note_list = len(jobs) > 1 and not job.outputs  # which fails by itself
+        kinds = {} if is_note_list else extras
+        made = {kind: _extra(kind, path, job, path_below, len(jobs)) for kind, path in kinds.items()}
+        wanted.append(replace(job, extras=made))
+    taken = {place(path) for job in wanted for path in (job.source, job.reference) if path is not None}
+    taken |= {place(path) for job in wanted for path in job.outputs.values()}
+    for job in wanted:
+        for path in job.extras.values():
+            if is_remote(job.source):
+                raise UsageError(f"{job.source}: {path} is made of a recording on this machine; copy it here")
+            if place(path) in taken:
+                raise UsageError(f"{path} would replace a recording or what is made of one; name another")
+            taken.add(place(path))
+    return wanted
+
+
+def _extra(kind: str, path: Path, job: Job, below: Path, jobs: int) -> Path:
+    """Where an extra of a job goes."""
+    endings = EXTRA_ENDINGS[kind]
+    if names_folder(path):
+        named = next(iter(job.outputs.values()), job.source)  # a recording may keep its ending in it
+        name = f"{named.name.removesuffix(named.suffix)}{endings[0]}"
+        if name.lower() == INDEX:
+            name = f"{job.source.name}{endings[0]}"
+        return path / below.parent / name
+    if path.suffix.lower() not in endings:
+        fact = f"{path}: {path.suffix!r} is no ending of a {kind}"
+        raise UsageError(f"{fact}; use {' or '.join(endings)}, or name a folder")
+    if jobs > 1:
+        raise UsageError(f"{path} is the {kind} of one recording, and there are {jobs}; name a folder")
+    return path
 
 
 @dataclass(frozen=True)
@@ -161,7 +198,8 @@ def _fits(path: Path, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(path.as_posix() if "/" in one else path.name, one) for one in patterns)
 
 
-def _is_folder(output: Path) -> bool:
+def names_folder(output: Path) -> bool:
+    """Whether an output is a folder: one that is there, or a path without an ending."""
     return is_folder(output) or not (output.suffix or is_file(output))
 
 

@@ -35,7 +35,7 @@ def write_report(path: Path, jobs: Sequence[Job], result: Result, settings: Sett
         OutputError: it cannot be written.
     """
     outcomes = {outcome.job.source: outcome for outcome in result.outcomes}
-    files = [_row(job, outcomes.get(job.source)) for job in jobs]
+    files = [row(job, outcomes.get(job.source)) for job in jobs]
     scores = [outcome.score for outcome in result.outcomes if outcome.score is not None]
     document = {
         "format": FORMAT,
@@ -95,18 +95,20 @@ def scores_as_json(scores: Mapping[str, Score], pedal_threshold: int) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def _row(job: Job, outcome: Outcome | None) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def row(job: Job, outcome: Outcome | None) -> dict[str, Any]:
+    """What a report tells of a recording; one without an outcome was not begun."""
+    told: dict[str, Any] = {
         "source": str(job.source),
         "status": _status(outcome),
         "reason": "",
         "outputs": {name: str(path) for name, path in job.outputs.items()},
+        "extras": {kind: str(path) for kind, path in job.extras.items()},
         "reference": None if job.reference is None else str(job.reference),
     }
     if outcome is None:
-        return row
+        return told
     return {
-        **row,
+        **told,
         "reason": str(outcome.error) if outcome.error is not None else outcome.kept,
         "source_sha256": outcome.source_sha256 or None,
         "notes": outcome.notes,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +19,7 @@ from .config import FrontEndConfig
 from .note_io import COLUMNS, row
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
 from .score import match, score
+from .template import bytes_element, data_element, template
 from .whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -29,12 +27,6 @@ if TYPE_CHECKING:
 
 HIT, WRONG_OFFSET, INVENTED = range(3)  # kinds of notes; view.js knows them by these numbers
 NO_PARTNER = -1
-
-_PAGE_FOLDER = Path(__file__).parent / "page"
-_POLICY = (
-    "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
-)
-_FOR_HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 @dataclass(frozen=True)
@@ -60,40 +52,41 @@ class Contents:
     end: float | None = None
 
 
-def write_view(path: Path, contents: Contents, log_mel: LogMel) -> None:
+def write_view(
+    path: Path, contents: Contents, log_mel: LogMel, alive: Callable[[], None] = lambda: None
+) -> None:
     """Write the page of a recording, whole or not at all, in memory that does not grow with its length.
 
     Args:
         path: of the page; a file that is there is replaced.
         contents: what it shows.
         log_mel: the front end, for the spectrogram.
+        alive: is called now and then, for one who waits.
 
     Raises:
         AudioError: the recording cannot be read.
         NoteFileError: there is a reference, and it has no notes.
         OutputError: the page cannot be written.
     """
-    script, style = _part("view.js"), _part("view.css")
-    policy = _POLICY.format(script=_hash(script), style=_hash(style))
-    head, tail = _part("view.html").replace("{policy}", policy).replace("{style}", style).split("{data}")
+    view = template("view")
     comparison = _comparison(contents)
     with ExitStack() as stack:
         temporary = stack.enter_context(whole_file(path))
         page = stack.enter_context(temporary.open("w", encoding="utf-8", newline="\n"))
         pictures = stack.enter_context(TemporaryFile("w+", encoding="utf-8", newline="\n"))
-        clock = _Clock(log_mel.config.sample_rate)
+        clock = _Clock(log_mel.config.sample_rate, alive)
         blocks = clock.counting(_blocks(contents, log_mel.config.sample_rate))
         for tile in spectrogram.spectrogram_tiles(blocks, log_mel):
-            _write_bytes(pictures, f"tile-{tile.level}-{tile.index}", tile.webp)
+            pictures.write(bytes_element(f"tile-{tile.level}-{tile.index}", tile.webp))
         data = {**page_data(contents, clock.seconds, log_mel.config), "comparison": comparison}
-        page.write(head)
-        page.write(f'<script type="application/json" id="data">{json_for_html(data)}</script>\n')
-        page.write(f"<script>{script}</script>\n")  # first, for it need not wait for what follows
+        page.write(view.head)
+        page.write(data_element("data", data))
+        page.write(view.script)  # first, for it need not wait for what follows
         pictures.seek(0)
         copyfileobj(pictures, page)
         for index, piece in enumerate(opus.opus_pieces(_blocks(contents, opus.SAMPLE_RATE))):
-            _write_bytes(page, f"piece-{index}", piece)
-        page.write(tail)
+            page.write(bytes_element(f"piece-{index}", piece))
+        page.write(view.tail)
 
 
 def page_data(contents: Contents, seconds: float, config: FrontEndConfig) -> dict[str, Any]:
@@ -136,11 +129,6 @@ def columns(notes: Sequence[Note]) -> dict[str, list[Any]]:
     """Notes as note lists hold them, a list for each name in `note_io.COLUMNS`."""
     rows = [row(note) for note in notes]
     return {name: [values[name] for values in rows] for name in COLUMNS}
-
-
-def json_for_html(value: object) -> str:
-    """JSON that may stand in a script element, whatever its strings hold."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).translate(_FOR_HTML)
 
 
 def _comparison(contents: Contents) -> dict[str, Any] | None:
@@ -192,31 +180,19 @@ def _blocks(contents: Contents, sample_rate: int) -> Iterator[NDArray[np.float32
 
 
 class _Clock:
-    """Counts the seconds of audio that pass."""
+    """Counts the seconds of audio that pass, and tells that they do."""
 
-    def __init__(self, sample_rate: int) -> None:
-        self._sample_rate, self._samples = sample_rate, 0
+    def __init__(self, sample_rate: int, alive: Callable[[], None]) -> None:
+        self._sample_rate, self._alive, self._samples = sample_rate, alive, 0
 
     def counting(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         """The same blocks."""
         for block in blocks:
             self._samples += len(block)
+            self._alive()
             yield block
 
     @property
     def seconds(self) -> float:
         """Of all blocks until now."""
         return self._samples / self._sample_rate
-
-
-def _part(name: str) -> str:
-    return (_PAGE_FOLDER / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """The SHA-256 by which a content security policy knows an inline script or style."""
-    return f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}"
-
-
-def _write_bytes(page: IO[str], name: str, content: bytes) -> None:
-    page.write(f'<script type="text/plain" id="{name}">{base64.b64encode(content).decode()}</script>\n')

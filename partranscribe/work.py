@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -18,7 +18,7 @@ from .manifest import Entry, Manifest, key_of, manifest_of
 from .note_io import PEDAL_THRESHOLD, WRITERS, format_of, read_notes
 from .notes import Note
 from .paths import is_file, is_folder, sha256_of
-from .plan import Job
+from .plan import POSTERIORS, Job
 from .released import DEFAULT_NAME, checkpoint_path
 from .remote import appearing, fetched, is_remote, named, told
 from .score import Score, read_reference, score
@@ -88,6 +88,18 @@ class Settings:
             "start_s": self.start,
             "end_s": self.end,
         }
+
+    def compared_with(self, job: Job) -> str:
+        """What the extras of a job compare its notes with; empty without a reference.
+
+        Raises:
+            PartranscribeError: the reference is behind a URL, and cannot be read.
+            OSError: it cannot be read.
+        """
+        if job.reference is None:
+            return ""
+        with told(job.reference):
+            return f"{sha256_of(job.reference)} {self.pedal_threshold}"
 
 
 @dataclass(frozen=True)
@@ -161,7 +173,9 @@ def work(
                     yield Outcome(job, error=result)
             results = _transcribe(begun, transcriber, settings, watcher)
             for one, heard in zip(begun, results, strict=True):
-                outcome = _guarded(one.job, partial(_finish, one, heard, transcriber, settings, manifests))
+                outcome = _guarded(
+                    one.job, partial(_finish, one, heard, transcriber, settings, watcher, manifests)
+                )
                 yield outcome if isinstance(outcome, Outcome) else Outcome(one.job, error=outcome)
 
 
@@ -251,9 +265,10 @@ def _finish(
     result: Transcription | PartranscribeError,
     transcriber: Transcriber,
     settings: Settings,
+    watcher: Watcher,
     manifests: dict[Path, Manifest],
 ) -> Outcome:
-    """Write the outputs, and the entry that says so."""
+    """Write the outputs and the extras, and the entry that says so."""
     job = begun.job
     if isinstance(result, PartranscribeError):
         with named(job.source, begun.file):
@@ -271,45 +286,56 @@ def _finish(
             # Before they take their places, so that nobody ever takes them for another's.
             if job.folder is not None:
                 manifest = manifests.setdefault(job.folder, manifest_of(job.folder))
-                _enter(manifest, begun, done, contents, settings.identity(transcriber.info.sha256))
+                entry = _entry(manifest, begun, done, contents, settings.identity(transcriber.info.sha256))
+                manifest.add(entry)
     try:
         wanted = _wanted(job, settings, start + result.duration if start or end is not None else None)
-        if job.view is not None:
-            with transcriber.timings.stage("page"):
-                _view(job, settings, result.notes, transcriber.info.name, wanted, transcriber.log_mel)
+        with transcriber.timings.stage("extras") if job.extras else nullcontext():
+            name, log_mel = transcriber.info.name, transcriber.log_mel
+            alive = partial(watcher.advanced, job, result.duration)
+            _write_extras(job, settings, result.notes, name, wanted, lambda: log_mel, alive)
+        if job.extras and job.folder is not None:
+            made = dict.fromkeys(job.extras, settings.compared_with(job))
+            manifest.add(replace(entry, extras={**entry.extras, **made}))
         return replace(done, score=None if wanted is None else score(result.notes, wanted))
     except PartranscribeError as error:
         return replace(done, error=error)
 
 
-def view(job: Job, notes: Path, settings: Settings) -> None:
-    """Write the page of a job, with notes that are there already.
+def write_extras(job: Job, notes: Path, settings: Settings) -> None:
+    """Write the extras of a job, with notes that are there already.
 
     Args:
-        job: with a page.
+        job: with extras for which the notes are enough.
         notes: a note list.
         settings: of the call.
 
     Raises:
-        PartranscribeError: the recording, the notes or the reference cannot be read, or the page not written.
+        PartranscribeError: the recording, the notes or the reference cannot be read, or an extra not written.
     """
     _refuse_note_list(job.source)
     written = read_notes(notes, pedal_threshold=settings.pedal_threshold)
-    _view(job, settings, written, notes.name, _wanted(job, settings, settings.end), settings.front_end())
+    _write_extras(
+        job, settings, written, notes.name, _wanted(job, settings, settings.end), settings.front_end
+    )
 
 
-def _view(
+def _write_extras(
     job: Job,
     settings: Settings,
     notes: Sequence[Note],
     notes_from: str,
     wanted: Sequence[Note] | None,
-    log_mel: LogMel,
+    front_end: Callable[[], LogMel],
+    alive: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write the page of a job."""
-    from .view import Contents, write_view
+    """Write those extras of a job for which its notes are enough."""
+    kinds = [kind for kind in job.extras if kind != POSTERIORS]
+    if not kinds:
+        return
+    from .extras import write_extra
+    from .view import Contents
 
-    assert job.view is not None
     contents = Contents(
         recording=job.source,
         notes=notes,
@@ -319,7 +345,8 @@ def _view(
         start=settings.start,
         end=settings.end,
     )
-    write_view(job.view, contents, log_mel)
+    for kind in kinds:
+        write_extra(kind, job.extras[kind], contents, front_end, alive)
 
 
 def _source_sha256(begun: _Begun) -> str:
@@ -332,20 +359,21 @@ def _source_sha256(begun: _Begun) -> str:
     return digest
 
 
-def _enter(
+def _entry(
     manifest: Manifest,
     begun: _Begun,
     done: Outcome,
     contents: Mapping[str, bytes],
     identity: Mapping[str, Any],
-) -> None:
-    """Tell the manifest; outputs of other formats that were made of the same stay entered."""
+) -> Entry:
+    """What the manifest is told; other outputs and extras that were made of the same stay entered."""
     key = key_of(manifest.folder, done.job.outputs)
     outputs = {name: sha256(content).hexdigest() for name, content in contents.items()}
+    extras: Mapping[str, str] = {}
     before = manifest.get(key)
     if before is not None and (before.source_sha256, before.work) == (done.source_sha256, identity):
-        outputs = {**before.outputs, **outputs}
-    entry = Entry(
+        outputs, extras = {**before.outputs, **outputs}, before.extras
+    return Entry(
         key=key,
         source=done.job.name,
         size=begun.size,
@@ -353,23 +381,24 @@ def _enter(
         source_sha256=done.source_sha256,
         work=identity,
         outputs=outputs,
+        extras=extras,
         notes=done.notes,
         duration_s=round(done.duration, 4),
         seconds=round(done.seconds, 3),
     )
-    manifest.add(entry)
 
 
-def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any]) -> str:
+def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], settings: Settings) -> str:
     """Why the outputs of a job that are there shall stay; empty where it is to be done.
 
-    Outputs stay if they were made of the same bytes by the same work, and whenever they are not what the
-    manifest says was written, for then they are another's work.
+    Outputs stay if they were made of the same bytes by the same work, with the same extras, and whenever they
+    are not what the manifest says was written, for then they are another's work.
 
     Args:
         job: with a folder.
         manifest: of that folder.
         identity: of the call's settings.
+        settings: of the call.
 
     Raises:
         OutputError: some outputs are there that were not made by this program, and others are missing.
@@ -388,7 +417,16 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any]) ->
         return reason
     assert entry is not None
     made = not missing and all(entry.outputs.get(name) == one for name, one in hashes.items())
-    return DONE if made and entry.work == identity and _is_source(job.source, entry) else ""
+    made = made and entry.work == identity and _is_source(job.source, entry)
+    return DONE if made and _has_extras(job, entry, settings) else ""
+
+
+def _has_extras(job: Job, entry: Entry, settings: Settings) -> bool:
+    """Whether the extras of a job are there, and made of the entry's notes and the job's reference."""
+    if not job.extras:
+        return True
+    compared = settings.compared_with(job)
+    return all(is_file(path) and entry.extras.get(kind) == compared for kind, path in job.extras.items())
 
 
 def _is_source(source: Path, entry: Entry) -> bool:
@@ -405,31 +443,40 @@ def _is_source(source: Path, entry: Entry) -> bool:
         ) from error
 
 
-def keep(job: Job, reason: str, settings: Settings) -> Outcome:
-    """The outcome of a job whose outputs stay, with the score and the page of what is there."""
+def keep(job: Job, reason: str, settings: Settings, entry: Entry | None = None) -> Outcome:
+    """The outcome of a job whose outputs stay, with the score of what is there.
+
+    Args:
+        job: with outputs.
+        reason: from `reason_to_keep`; empty for what was done meanwhile.
+        settings: of the call.
+        entry: the job's own, of the outputs that are there. Without it they are another's work, of which the
+            extras are made here.
+    """
     outcome = Outcome(job, kept=reason)
-    if job.reference is None and job.view is None:
+    if entry is not None:
+        outcome = replace(
+            outcome,
+            notes=entry.notes,
+            duration=entry.duration_s,
+            seconds=entry.seconds,
+            source_sha256=entry.source_sha256,
+        )
+    if job.reference is None and (entry is not None or not job.extras):
         return outcome
     try:
         written = job.outputs[min(job.outputs, key=_TELLING.index)]
         notes, wanted = read_notes(written), _wanted(job, settings, settings.end)
-        if job.view is not None:
-            _view(job, settings, notes, written.name, wanted, settings.front_end())
+        if entry is None:
+            if POSTERIORS in job.extras:
+                raise OutputError(
+                    f"{written}: is {reason}, and has no state probabilities; --overwrite makes it anew"
+                )
+            _write_extras(job, settings, notes, written.name, wanted, settings.front_end)
         measured = None if wanted is None else score(notes, wanted)
     except PartranscribeError as error:
         return replace(outcome, error=error)
     return replace(outcome, notes=len(notes), score=measured)
-
-
-def entered(job: Job, entry: Entry, settings: Settings) -> Outcome:
-    """The outcome of a job as its entry tells it, with the score of what is there."""
-    return replace(
-        keep(job, "", settings),
-        notes=entry.notes,
-        duration=entry.duration_s,
-        seconds=entry.seconds,
-        source_sha256=entry.source_sha256,
-    )
 
 
 def _wanted(job: Job, settings: Settings, end: float | None) -> list[Note] | None:

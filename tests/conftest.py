@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from partranscribe.config import Config, FrontEndConfig, ModelConfig
 from partranscribe.frontend import LogMel
 from partranscribe.model import NOTE_STATES, LastFrame, Par
 from partranscribe.notes import PITCHES
+from shown import CHROMIUM
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # must be there before anything imports Triton
@@ -123,3 +125,16 @@ def states(spelled: str) -> NDArray[np.int8]:
 def spelled(states: NDArray[np.int8]) -> str:
     """The inverse of `states`."""
     return "".join(".xO=R"[state] for state in states)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium without a window."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not installed: pip install .[dev]"
+    )
+    with playwright.sync_playwright() as started:
+        options = ["--no-sandbox", "--autoplay-policy=user-gesture-required"]
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield chromium
+        chromium.close()

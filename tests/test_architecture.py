@@ -18,7 +18,7 @@ ROOT = "__init__"
 
 # A module may import those of the lines before its own, what BESIDE allows, and within its own package.
 LAYERS = (
-    {"errors", "notes", "config", "paths", "owner", "ahead", "timings"},
+    {"errors", "notes", "config", "paths", "owner", "ahead", "timings", "template"},
     {"audio", "frontend", "model", "released", "whole_file"},
     {"note_io", "score", "remote"},
     {"stepper", "openvino_graph"},
@@ -26,11 +26,13 @@ LAYERS = (
     {"acoustic", "decode", "checkpoint"},
     {"transcribe", "opus", "spectrogram"},
     {"plan", "manifest", "view"},
+    {"extras"},
     {"work"},
     {"workers", "backlog"},
     {"crew", "cluster"},
     {"batch", "training"},
     {"show", "report"},
+    {"index"},
     {"cli"},
     {"__main__"},
 )

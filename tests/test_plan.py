@@ -10,7 +10,7 @@ import pytest
 
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
-from partranscribe.plan import Job, UsageError, plan
+from partranscribe.plan import PAGE, POSTERIORS, SOUND, Job, UsageError, plan, with_extras
 from synth import recording
 
 
@@ -240,3 +240,72 @@ def test_the_reference_of_a_file_is_found_by_its_name(
     monkeypatch.chdir(tmp_path / "work")
     (job,) = plan([Path("../records/song.wav")], None, reference=Path("../truth"))
     assert job.reference == Path("../truth/song.tsv")
+
+
+def extras(jobs: Sequence[Job], root: Path) -> list[list[str]]:
+    return [[path.relative_to(root).as_posix() for path in job.extras.values()] for job in jobs]
+
+
+def test_extra_of_one_recording_is_a_file(tmp_path: Path) -> None:
+    (job,) = plan([tmp_path / "song.wav"], None, extras={PAGE: tmp_path / "x" / "page.HTM"})
+    assert job.extras == {PAGE: tmp_path / "x" / "page.HTM"}
+    assert job.written == [tmp_path / "song.mid", tmp_path / "x" / "page.HTM"]
+
+
+def test_extras_of_several_mirror_the_tree_of_their_sources(tmp_path: Path) -> None:
+    songs = tmp_path / "in"
+    empty(songs / "a.wav", songs / "live" / "a.wav", songs / "live" / "b.wav", songs / "live" / "b.mp3")
+    made = {PAGE: tmp_path / "pages", POSTERIORS: tmp_path / "p.d"}
+    (tmp_path / "p.d").mkdir()
+    expected = [
+        ["pages/a.html", "p.d/a.npz"],
+        ["pages/live/a.html", "p.d/live/a.npz"],
+        ["pages/live/b.mp3.html", "p.d/live/b.mp3.npz"],
+        ["pages/live/b.wav.html", "p.d/live/b.wav.npz"],
+    ]
+    assert extras(plan([songs], tmp_path / "out", extras=made), tmp_path) == expected
+    assert extras(plan([songs], None, extras=made), tmp_path) == expected
+    (job,) = plan([songs / "a.wav"], None, extras={PAGE: tmp_path / "pages"})
+    assert job.extras == {PAGE: tmp_path / "pages" / "a.html"}
+
+
+def test_extras_of_several_folders_lie_under_their_names(tmp_path: Path) -> None:
+    empty(tmp_path / "one" / "a.wav", tmp_path / "two" / "a.wav")
+    jobs = plan([tmp_path / "one", tmp_path / "two"], None, extras={SOUND: tmp_path / "sound"})
+    assert extras(jobs, tmp_path) == [["sound/one/a.wav"], ["sound/two/a.wav"]]
+
+
+def test_page_of_a_recording_is_not_the_index_of_all(tmp_path: Path) -> None:
+    empty(tmp_path / "in" / "Index.wav")
+    jobs = plan([tmp_path / "in"], tmp_path / "out", extras={PAGE: tmp_path / "pages"})
+    assert extras(jobs, tmp_path) == [["pages/Index.wav.html"]]
+
+
+def test_note_list_among_recordings_has_no_extras(tmp_path: Path) -> None:
+    jobs = plan([tmp_path / "a.wav", tmp_path / "b.mid"], None, extras={PAGE: tmp_path / "pages"})
+    assert extras(jobs, tmp_path) == [["pages/a.html"], []]
+
+
+@pytest.mark.parametrize(
+    ("sources", "kind", "path", "fact"),
+    [
+        (["in"], SOUND, "in", "would replace a recording"),
+        (["in/a.wav"], SOUND, "in/b.wav.mp4", "is no ending of a sound"),
+        (["in/a.wav"], SOUND, "in/a.wav", "would replace a recording"),
+        (["in/a.wav", "in/b.wav"], PAGE, "x.html", "the page of one recording, and there are 2"),
+        (["in/a.wav", "live/a.wav"], PAGE, "pages", "would replace a recording or what is made of one"),
+    ],
+)
+def test_extras_that_cannot_be_meant_are_refused(
+    sources: list[str], kind: str, path: str, fact: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    empty(Path("in/a.wav"), Path("in/b.wav"), Path("live/a.wav"))
+    with pytest.raises(UsageError, match=fact):
+        plan([Path(one) for one in sources], None, extras={kind: Path(path)})
+
+
+def test_extra_replaces_no_reference(tmp_path: Path) -> None:
+    job = Job(tmp_path / "a.wav", "a.wav", reference=tmp_path / "a.html")
+    with pytest.raises(UsageError, match="would replace"):
+        with_extras([job], {PAGE: tmp_path / "a.html"}, [Path("a.wav")])

@@ -21,7 +21,8 @@ from partranscribe.frontend import LogMel
 from partranscribe.note_io import csv_bytes, read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.score import score
-from partranscribe.view import HIT, INVENTED, NO_PARTNER, WRONG_OFFSET, Contents, json_for_html, write_view
+from partranscribe.template import json_for_html
+from partranscribe.view import HIT, INVENTED, NO_PARTNER, WRONG_OFFSET, Contents, write_view
 from synth import melody, write_audio
 
 RATE = 16_000
@@ -271,9 +272,8 @@ def test_transcribing_writes_a_page_beside_the_notes(model: list[str], tmp_path:
     notes = read_notes(tmp_path / "out" / "song.csv")
     assert made["notes"]["offset_s"] == [note.offset for note in notes]
     page.unlink()
-    again = call(*command)  # the notes are kept, and the page made of them
+    again = call(*command)
     assert again.exit_code == 0, again.output
-    assert "kept" in again.stdout
     assert data_of(page)["notes"] == made["notes"]
 
 
@@ -330,7 +330,7 @@ def test_bad_input_is_one_line_and_status_1(
         (["song.wav", "other.wav", "--view", "page.html"], "the page of one recording, and there are 2"),
         (["song.wav", "--view", "page.mid"], "'.mid' is no ending of a page"),
         (["view", "song.wav", "notes.csv", "-o", "song.wav"], "'.wav' is no ending of a page"),
-        (["song.wav", "--view", "link.html"], "would replace the recording"),
+        (["song.wav", "--view", "link.html"], "would replace a recording"),
         (["view", "song.wav"], "Missing option '-o'"),
     ],
 )

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from conftest import TINY
 from partranscribe.frontend import LogMel
 from partranscribe.note_io import csv_bytes
 from partranscribe.notes import Note
 from partranscribe.view import Contents, write_view
+from shown import IN_CHROMIUM, Shown
 from synth import click, melody, write_audio
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="Playwright is not installed: pip install .[dev]"
-)
-
-Pixels = NDArray[np.uint8]
-
 RATE = 16_000
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 NOTES = [
     Note(0.5, 1.0, 60, 20, 1.0),
     Note(1.0, 1.5, 64, 110, 1.0),
@@ -46,20 +34,7 @@ REFERENCE = [
 ]
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&🎹 שלום"
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: install it, or name it in CHROMIUM"),
-    # Playwright's own loop and files are closed when Python is.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        options = ["--no-sandbox", "--autoplay-policy=user-gesture-required"]
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield chromium
-        chromium.close()
+pytestmark = IN_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -82,53 +57,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.html" for name in contents}
 
 
-class Shown:
-    """An open page; at the end nobody may have complained, and nothing been asked for."""
-
-    def __init__(self, page: Any, path: Path) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.goto(path.as_uri())
-        self.until("document.readyState === 'complete' && page.roll.tiles.size > 0")
-
-    def is_clean(self) -> None:
-        """Ends the test of a page."""
-        assert self.complaints == []
-        assert len(self.requests) == 1  # the file itself
-
-    def ask(self, expression: str) -> Any:
-        return self.page.evaluate(f"() => {expression}")
-
-    def until(self, expression: str) -> None:
-        """Wait for a condition; the policy of the page forbids Playwright's own way."""
-        self.page.evaluate(
-            "() => new Promise((done, failed) => {"
-            f"  const look = () => ({expression}) ? done() : setTimeout(look, 15);"
-            f"  setTimeout(() => failed(new Error({expression!r})), 20000);"
-            "  look();"
-            "})"
-        )
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def text(self, selector: str) -> str:
-        return str(self.page.locator(selector).text_content())
-
-    def pixels(self, canvas: str) -> Pixels:
-        """What a canvas shows, red, green, blue and opacity: (rows, columns, 4)."""
-        picture = self.ask(f"document.getElementById({canvas!r}).toDataURL()").partition(",")[2]
-        with av.open(io.BytesIO(base64.b64decode(picture)), "r") as container:
-            (frame,) = list(container.decode(video=0))
-            return np.asarray(frame.to_ndarray(format="rgba"))
-
-
 @pytest.fixture
 def show(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
     contexts = []
@@ -136,7 +64,7 @@ def show(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
     def opened(name: str, **settings: Any) -> Shown:
         context = browser.new_context(viewport={"width": 1200, "height": 760}, **settings)
         contexts.append(context)
-        return Shown(context.new_page(), pages[name])
+        return Shown(context.new_page(), pages[name], "page.roll.tiles.size > 0")
 
     yield opened
     for context in contexts:

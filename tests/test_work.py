@@ -141,7 +141,7 @@ def test_what_was_made_is_entered(tmp_path: Path, alone: Transcriber, settings: 
     )
     assert outcome.source_sha256 == entry.source_sha256
     assert outcome.seconds > 0
-    assert reason_to_keep(job, Manifest(tmp_path / "out"), entry.work) == "done before"
+    assert reason_to_keep(job, Manifest(tmp_path / "out"), entry.work, settings) == "done before"
 
 
 def test_an_output_that_was_named_is_not_entered(
@@ -448,7 +448,7 @@ def enter(job: Job) -> None:
 
 def reason(job: Job, **other_work: object) -> str:
     assert job.folder is not None
-    return reason_to_keep(job, Manifest(job.folder), {**IDENTITY, **other_work})
+    return reason_to_keep(job, Manifest(job.folder), {**IDENTITY, **other_work}, Settings())
 
 
 def touch(path: Path) -> None:
