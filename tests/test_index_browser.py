@@ -148,3 +148,20 @@ def test_theme_is_that_of_the_system_until_it_is_changed(browser: Any, index: Pa
     assert shown.ask("document.documentElement.dataset.theme") != scheme
     shown.is_clean()
     context.close()
+
+
+def test_rows_come_as_they_are_scrolled_to(browser: Any, tmp_path: Path) -> None:
+    jobs = [Job(Path(f"{place}.wav"), f"{place}.wav") for place in range(450)]
+    index = write_index(tmp_path, jobs, Result([], interrupted=True, seconds=1.0))
+    context = browser.new_context(viewport={"width": 1100, "height": 600})
+    shown = Shown(context.new_page(), index)
+    assert shown.page.locator("#rows tr").count() == 200
+    for count in (400, 450):
+        shown.press("End")
+        shown.until(f"document.querySelectorAll('#rows tr').length === {count}")
+    assert column(shown, 1) == [job.name for job in jobs]
+    assert shown.page.locator("#more").is_hidden()
+    shown.page.fill("#search", "449")
+    assert column(shown, 1) == ["449.wav"]
+    shown.is_clean()
+    context.close()

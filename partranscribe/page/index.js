@@ -25,6 +25,8 @@ const SIGNS = { // shapes, as colour alone is not seen by all
 };
 const inOrder = new Intl.Collator("en", { numeric: true }).compare; // 2 comes before 10
 
+const ROWS_AT_ONCE = 200;
+
 let sorted = { key: null, falling: false };
 let status = null; // the only one to show; null for all
 
@@ -77,8 +79,16 @@ function rowElement(row) {
 }
 
 const rows = data.rows.map((row, place) => ({
-  ...row, place, element: rowElement(row), words: `${row.name}\n${row.status}\n${row.reason}`.toLowerCase(),
+  ...row, place, words: `${row.name}\n${row.status}\n${row.reason}`.toLowerCase(),
 }));
+let shown = rows; // those that fit, in their order; the table holds the first of them
+
+/** Put the next rows into the table: only as many as are looked at, as there may be thousands. */
+function addRows() {
+  const next = shown.slice(by("rows").children.length).slice(0, ROWS_AT_ONCE);
+  by("rows").append(...next.map((row) => (row.element ??= rowElement(row))));
+  by("more").hidden = by("rows").children.length === shown.length;
+}
 
 function compare(one, other) {
   const { key, falling } = sorted;
@@ -90,7 +100,7 @@ function compare(one, other) {
 }
 
 /** Sums and means of what is shown. */
-function meansElement(shown) {
+function meansElement() {
   const made = document.createElement("tr");
   for (const { key, show, total } of COLUMNS) {
     const values = shown.map((row) => row[key]).filter((value) => typeof value === "number");
@@ -105,9 +115,10 @@ function meansElement(shown) {
 function refresh() {
   const words = by("search").value.toLowerCase().split(/\s+/);
   const fits = (row) => (status === null || row.status === status) && words.every((word) => row.words.includes(word));
-  const shown = rows.filter(fits).sort(compare);
-  by("rows").replaceChildren(...shown.map((row) => row.element));
-  by("means").replaceChildren(meansElement(shown));
+  shown = rows.filter(fits).sort(compare);
+  by("rows").replaceChildren();
+  addRows();
+  by("means").replaceChildren(meansElement());
   by("means").hidden = shown.length < 2;
   by("nothing").hidden = shown.length > 0;
   by("shown").textContent = shown.length === rows.length ? "" : `${shown.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")}`;
@@ -162,6 +173,8 @@ function setTheme(theme) {
 
 function listen() {
   by("search").addEventListener("input", refresh);
+  by("more").addEventListener("click", addRows);
+  new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) addRows(); }, { rootMargin: "600px" }).observe(by("more"));
   by("clear").addEventListener("click", () => {
     by("search").value = "";
     status = null;
