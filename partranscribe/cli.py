@@ -79,6 +79,25 @@ _pedal_option = click.option(
 )  # fmt: skip
 
 
+def _extra_options(function: Any) -> Any:
+    """What else is made of each recording; of several, in a folder."""
+    for name, kind, text in reversed(
+        (
+            ("--view", "page", "Write a page to see and hear the recording with its notes."),
+            ("--plot", "plot", "Draw the piano roll: PNG, SVG or PDF."),
+            ("--sonify", "sound", "Play the notes on a sampled piano: WAV, FLAC, Ogg, Opus or MP3."),
+            (
+                "--sonify-stereo",
+                "stereo",
+                "The same at the right, and the recording at the left.",
+            ),
+            ("--posteriors", "posteriors", "Write the probability of each state in each frame: NumPy's NPZ."),
+        )
+    ):
+        function = click.option(name, kind, type=PATH, metavar="FILE|FOLDER", help=text)(function)
+    return function
+
+
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="partranscribe")
 def main() -> None:
@@ -120,12 +139,7 @@ def main() -> None:
 )
 @click.option("--scores", type=PATH, help="Write the scores of every recording to this CSV file.")
 @_pedal_option
-@click.option(
-    "--view",
-    type=PATH,
-    metavar="PAGE|FOLDER",
-    help="Write a page to see and hear the recording with its notes; of several, and an index, in a folder.",
-)
+@_extra_options
 @click.option("--overwrite", is_flag=True, help="Make outputs anew that are already in an output folder.")
 @click.option(
     "--engine",
@@ -184,7 +198,6 @@ def transcribe_command(
     reference: str | None,
     scores: Path | None,
     pedal_threshold: int,
-    view: Path | None,
     overwrite: bool,
     engine: str,
     precision: str,
@@ -199,6 +212,7 @@ def transcribe_command(
     time_limit: float,
     report: Path | None,
     quiet: bool,
+    **extras: Path | None,
 ) -> None:
     """Turn piano recordings into MIDI and note lists.
 
@@ -219,6 +233,7 @@ def transcribe_command(
         raise click.UsageError("--scores needs a --reference to score with")
     if output == "-":
         raise click.UsageError("-o takes a file or a folder; notes are not written to standard output")
+    wanted = {kind: path for kind, path in extras.items() if path is not None}
     with _ended_by_ctrl_c():
         from . import batch, plan, show
         from .errors import PartranscribeError
@@ -234,7 +249,7 @@ def transcribe_command(
                 None if output is None else location(output),
                 formats,
                 reference=None if reference is None else location(reference),
-                extras={} if view is None else {plan.PAGE: view},
+                extras=wanted,
                 into_folder=output is not None and output.endswith(("/", os.sep)),
                 include=include,
                 exclude=exclude,
@@ -272,8 +287,8 @@ def transcribe_command(
         if scores is not None and scored:
             write_scores(scores, scored, pedal_threshold)
         index = None
-        if view is not None and plan.names_folder(view):
-            index = write_index(view, jobs, result)
+        if plan.PAGE in wanted and plan.names_folder(wanted[plan.PAGE]):
+            index = write_index(wanted[plan.PAGE], jobs, result)
     except PartranscribeError as error:
         _fail(error)
     failed = sum(outcome.error is not None for outcome in result.outcomes)
