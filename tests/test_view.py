@@ -20,8 +20,8 @@ from partranscribe.errors import AudioError, NoteFileError, OutputError
 from partranscribe.frontend import LogMel
 from partranscribe.note_io import csv_bytes, read_notes, write_notes
 from partranscribe.notes import Note
-from partranscribe.score import score
-from partranscribe.view import HIT, INVENTED, NO_PARTNER, WRONG_OFFSET, Contents, json_for_html, write_view
+from partranscribe.score import HIT, INVENTED, NO_PARTNER, WRONG_OFFSET, score
+from partranscribe.view import Contents, json_for_html, write_view
 from synth import melody, write_audio
 
 RATE = 16_000
