@@ -20,6 +20,9 @@ HELD_TOO_LONG = 3.0  # seconds, section V-A
 LENGTH_EDGES = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, math.inf)  # seconds, for Figure 6
 PITCH_EDGES = tuple(range(LOWEST_PITCH, HIGHEST_PITCH + 2))  # a bin for each key, for Figure 7
 
+HIT, WRONG_OFFSET, INVENTED, MISSED = range(4)  # kinds of notes; page/view.js knows them by these numbers
+NO_PARTNER = -1
+
 _MIN_LENGTH = 1e-6  # seconds
 _STRETCH = 256  # notes that are matched at once, or more where they follow each other closely
 _ROUNDING = 1e-3  # seconds; mir_eval rounds distances to a tenth of it
@@ -202,10 +205,11 @@ def recall_by_length(
     reference: Sequence[Note],
     edges: Sequence[float] = LENGTH_EDGES,
     tolerances: Tolerances = PAPER,
+    matches: Matches | None = None,
 ) -> list[Bin]:
-    """Recall over the duration of reference notes in seconds, as in Figure 6."""
+    """Recall over the duration of reference notes in seconds, as in Figure 6; `matches` as of `score`."""
     durations = [note.duration for note in reference]
-    return _recall(durations, edges, match(estimate, reference, tolerances))
+    return _recall(durations, edges, matches or match(estimate, reference, tolerances))
 
 
 def recall_by_pitch(
@@ -213,10 +217,11 @@ def recall_by_pitch(
     reference: Sequence[Note],
     edges: Sequence[float] = PITCH_EDGES,
     tolerances: Tolerances = PAPER,
+    matches: Matches | None = None,
 ) -> list[Bin]:
-    """Recall over MIDI key numbers, as in Figure 7."""
+    """Recall over MIDI key numbers, as in Figure 7; `matches` as of `score`."""
     pitches = [note.pitch for note in reference]
-    return _recall(pitches, edges, match(estimate, reference, tolerances))
+    return _recall(pitches, edges, matches or match(estimate, reference, tolerances))
 
 
 def _recall(values: Sequence[float], edges: Sequence[float], matches: Matches) -> list[Bin]:
@@ -266,6 +271,34 @@ def match(estimate: Sequence[Note], reference: Sequence[Note], tolerances: Toler
             matching = transcription.match_notes(*lists, **limits, offset_ratio=offset_ratio)
             pairs.extend(np.array([(rows[i], columns[j])]) for i, j in matching)
     return Matches(_by_reference(onset), _by_reference(offset))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What becomes of each note when an estimate is laid beside its reference.
+
+    Args:
+        kinds: HIT, WRONG_OFFSET or INVENTED for each estimated note.
+        partners: the index of its reference note, or NO_PARTNER.
+        missed: indices of the reference notes that have no partner.
+    """
+
+    kinds: list[int]
+    partners: list[int]
+    missed: list[int]
+
+
+def compare(estimate: Sequence[Note], reference: Sequence[Note], matches: Matches) -> Comparison:
+    """Give every note the kind that its best match allows.
+
+    mir_eval matches onsets and offsets apart, and its two matchings may pair a note with different ones.
+    """
+    kinds, partners = [INVENTED] * len(estimate), [NO_PARTNER] * len(estimate)
+    missed = [True] * len(reference)
+    for kind, pairs in ((WRONG_OFFSET, matches.onset), (HIT, matches.offset)):
+        for wanted, found in pairs.tolist():
+            kinds[found], partners[found], missed[wanted] = kind, wanted, False
+    return Comparison(kinds, partners, [index for index, is_missed in enumerate(missed) if is_missed])
 
 
 def _intervals(notes: Sequence[Note], chosen: Sequence[int]) -> NDArray[np.float64]:

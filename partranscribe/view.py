@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
@@ -18,15 +18,12 @@ from .audio import read_blocks
 from .config import FrontEndConfig
 from .note_io import COLUMNS, row
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
-from .score import match, score
+from .score import compare, match, score
 from .template import bytes_element, data_element, template
 from .whole_file import whole_file
 
 if TYPE_CHECKING:
     from .frontend import LogMel
-
-HIT, WRONG_OFFSET, INVENTED = range(3)  # kinds of notes; view.js knows them by these numbers
-NO_PARTNER = -1
 
 
 @dataclass(frozen=True)
@@ -132,25 +129,14 @@ def columns(notes: Sequence[Note]) -> dict[str, list[Any]]:
 
 
 def _comparison(contents: Contents) -> dict[str, Any] | None:
-    """The notes of the reference, what mir_eval pairs with them, and the scores; None without a reference.
-
-    A note is of the kind that its best match allows: mir_eval matches onsets and offsets apart, and its
-    two matchings may pair a note with different ones.
-    """
+    """The notes of the reference, what mir_eval pairs with them, and the scores; None without a reference."""
     if contents.reference is None:
         return None
     matches = match(contents.notes, contents.reference)
     measured = score(contents.notes, contents.reference, matches=matches)
-    kinds, partners = [INVENTED] * len(contents.notes), [NO_PARTNER] * len(contents.notes)
-    missed = [True] * len(contents.reference)
-    for kind, pairs in ((WRONG_OFFSET, matches.onset), (HIT, matches.offset)):
-        for wanted, found in pairs.tolist():
-            kinds[found], partners[found], missed[wanted] = kind, wanted, False
     return {
         "notes": columns(contents.reference),
-        "kinds": kinds,
-        "partners": partners,
-        "missed": [index for index, is_missed in enumerate(missed) if is_missed],
+        **asdict(compare(contents.notes, contents.reference, matches)),
         "score": measured.to_dict(),
     }
 

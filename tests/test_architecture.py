@@ -25,7 +25,7 @@ LAYERS = (
     {"triton_decode"},
     {"acoustic", "decode", "checkpoint"},
     {"transcribe", "opus", "spectrogram"},
-    {"plan", "manifest", "view"},
+    {"plan", "manifest", "view", "plots"},
     {"extras"},
     {"work"},
     {"workers", "backlog"},
@@ -170,3 +170,7 @@ def test_help_loads_neither_torch_nor_librosa() -> None:
 
 def test_the_package_alone_loads_nothing_heavy() -> None:
     assert not loaded_by("import partranscribe") & {"torch", "librosa", "numpy", "click"}
+
+
+def test_matplotlib_is_loaded_by_what_draws() -> None:
+    assert "matplotlib" not in loaded_by("import partranscribe.plots")

@@ -20,9 +20,9 @@ from partranscribe.errors import AudioError, NoteFileError, OutputError
 from partranscribe.frontend import LogMel
 from partranscribe.note_io import csv_bytes, read_notes, write_notes
 from partranscribe.notes import Note
-from partranscribe.score import score
+from partranscribe.score import HIT, INVENTED, NO_PARTNER, WRONG_OFFSET, score
 from partranscribe.template import json_for_html
-from partranscribe.view import HIT, INVENTED, NO_PARTNER, WRONG_OFFSET, Contents, write_view
+from partranscribe.view import Contents, write_view
 from synth import melody, write_audio
 
 RATE = 16_000
