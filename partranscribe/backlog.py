@@ -12,7 +12,7 @@ from .audio import probe
 from .errors import OutputError, PartranscribeError, StoreError
 from .manifest import CLAIMS, Claims, Manifest, key_of, manifest_of
 from .paths import is_folder, leads_out, sha256_of
-from .plan import Job
+from .plan import PLOT, Job
 from .released import checkpoint_path
 from .remote import check_folder, copies_folder, is_object_store, is_remote, told
 from .whole_file import remove_abandoned
@@ -58,7 +58,13 @@ class Backlog:
 
         Raises:
             StoreError: a folder behind a URL cannot be written to.
+            OutputError: pictures cannot be drawn.
         """
+        pictures = [job.extras[PLOT] for job in self._waiting if PLOT in job.extras]
+        if pictures:
+            from .plots import check_picture
+
+            check_picture(pictures[0])
         for folder in self.manifests:
             check_folder(folder)
 

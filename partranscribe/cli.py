@@ -318,8 +318,20 @@ def transcribe_command(
 @_pedal_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print one CSV row a piece.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--plots",
+    "pictures",
+    type=PATH,
+    metavar="FOLDER",
+    help="Draw recall by length and by pitch, the errors of onsets, and how far the confidence holds.",
+)
 def evaluate_command(
-    estimate: Path, reference: Path, pedal_threshold: int, as_csv: bool, as_json: bool
+    estimate: Path,
+    reference: Path,
+    pedal_threshold: int,
+    as_csv: bool,
+    as_json: bool,
+    pictures: Path | None,
 ) -> None:
     """Score note lists against references: two files, or two folders paired by name.
 
@@ -330,8 +342,10 @@ def evaluate_command(
         raise click.UsageError("--csv and --json cannot both be printed")
     from . import report, show
     from .errors import PartranscribeError
+    from .note_io import read_notes
     from .paths import is_file, is_folder
-    from .score import pair_files
+    from .plots import Pair, write_score_plots
+    from .score import pair_files, read_reference, score
 
     failed = False
     for path in (estimate, reference):
@@ -350,10 +364,15 @@ def evaluate_command(
             click.echo(
                 f"error: {estimate}: no note list with a partner of the same name in {reference}", err=True
             )
+    pieces: dict[str, Pair] = {}
     scores: dict[str, Score] = {}
     for name, estimated, wanted in pairs:
         try:
-            scores[name] = _score_files(estimated, wanted, pedal_threshold)
+            pieces[name] = Pair(
+                read_notes(estimated, pedal_threshold=pedal_threshold),
+                read_reference(wanted, pedal_threshold),
+            )
+            scores[name] = score(pieces[name].estimate, pieces[name].reference)
         except PartranscribeError as error:
             click.echo(f"error: {error}", err=True)
             failed = True
@@ -364,6 +383,12 @@ def evaluate_command(
             click.echo(report.scores_as_json(scores, pedal_threshold), nl=False)
         else:
             show.print_scores(scores, pedal_threshold)
+    if pictures is not None and scores:
+        try:
+            for path in write_score_plots(pictures, {name: pieces[name] for name in scores}):
+                click.echo(f"drawn: {path}", err=as_csv or as_json)
+        except PartranscribeError as error:
+            _fail(error)
     sys.exit(1 if failed or not scores else 0)
 
 
@@ -500,11 +525,3 @@ def _ended_by_ctrl_c() -> Iterator[None]:
 def _fail(error: Exception | str) -> NoReturn:
     click.echo(f"error: {error}", err=True)
     sys.exit(1)
-
-
-def _score_files(estimate: Path, reference: Path, pedal_threshold: int) -> Score:
-    from .note_io import read_notes
-    from .score import read_reference, score
-
-    wanted = read_reference(reference, pedal_threshold)
-    return score(read_notes(estimate, pedal_threshold=pedal_threshold), wanted)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import click.testing
 import pytest
+from click.testing import CliRunner
 
 from partranscribe import extras
 from partranscribe.batch import Result, run, would_keep
+from partranscribe.cli import main
 from partranscribe.errors import OutputError
 from partranscribe.manifest import Manifest
 from partranscribe.note_io import read_notes, write_notes
@@ -117,3 +121,49 @@ def test_edited_notes_tell_no_state_probabilities(songs: Path, settings: Setting
     jobs = plan([songs / "a.wav"], songs.parent / "out", extras={POSTERIORS: songs.parent / "p.npz"})
     (outcome,) = run(jobs, settings, processes=0).outcomes
     assert "has no state probabilities; --overwrite makes it anew" in str(outcome.error)
+
+
+def call(*arguments: object) -> click.testing.Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_every_extra_is_written_for_one_recording_and_for_several(
+    songs: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(songs.parent)
+    model = ("--model", settings.model, "--device", "cpu", "-j", 1, "--quiet")
+    one = ("--view", "a.html", "--plot", "a.svg", "--sonify", "a.wav", "--sonify-stereo", "b.flac")
+    result = call("in/a.wav", "-o", "a.mid", *one, "--posteriors", "a.npz", *model)
+    assert result.exit_code == 0, result.output
+    assert all(Path(name).stat().st_size > 100 for name in ("a.mid", *one[1::2], "a.npz"))
+    several = ("--view", "v", "--plot", "p", "--sonify", "s", "--sonify-stereo", "t", "--posteriors", "n")
+    result = call("in", "-o", "out", *several, *model)
+    assert result.exit_code == 0, result.output
+    made = [path for folder in several[1::2] for path in sorted(Path(folder).iterdir())]
+    expected = ["v/a.html", "v/b.html", "v/index.html", "p/a.png", "p/b.png"]
+    expected += ["s/a.wav", "s/b.wav", "t/a.wav", "t/b.wav", "n/a.npz", "n/b.npz"]
+    assert [path.as_posix() for path in made] == expected
+
+
+def test_without_matplotlib_nothing_is_begun(
+    songs: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = songs.parent / "out"
+    result = call(songs, "-o", out, "--plot", songs.parent / "plots", "--model", settings.model)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("pip install 'partranscribe[plots]'")
+    assert not out.exists()
+
+
+def test_evaluate_draws_what_scores_are_made_of(tmp_path: Path) -> None:
+    write_notes(tmp_path / "a.csv", TRUTH)
+    write_notes(tmp_path / "b.csv", TRUTH[:1])
+    drawn = ["onset-errors.png", "recall-by-length.png", "recall-by-pitch.png", "reliability.png"]
+    for form in ("", "--json"):
+        folder = tmp_path / f"figures{form}"
+        result = call("evaluate", tmp_path / "a.csv", tmp_path / "b.csv", "--plots", folder, *form.split())
+        assert result.exit_code == 0, result.output
+        assert sorted(path.name for path in folder.iterdir()) == drawn
+    assert json.loads(result.stdout)["pieces"]
