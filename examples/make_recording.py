@@ -13,13 +13,8 @@ import soundfile
 
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note, in_order
-from partranscribe.training.synthesis import (
-    Performance,
-    SamplerSettings,
-    load_instrument,
-    render_excerpt,
-    sounding,
-)
+from partranscribe.sampler import load_instrument
+from partranscribe.training.synthesis import Performance, render_excerpt, sounding, vary_instrument
 from partranscribe.whole_file import whole_file
 
 # BWV 846, bars 1 to 19, from below. The first two are held, the others run up twice in each half bar.
@@ -84,8 +79,8 @@ def main() -> None:
         for onset, offset, pitch, velocity in sounding(performance)
     ]
     samples = round((max(note.offset for note in notes) + 1) * piano.sample_rate)
-    rng = np.random.default_rng(SEED)
-    audio, _ = render_excerpt(performance, piano, 0.0, samples, rng, SamplerSettings())
+    settings = vary_instrument(piano, np.random.default_rng(SEED))
+    audio, _ = render_excerpt(performance, piano, 0.0, samples, settings)
     with whole_file(chosen.output / "prelude.flac") as path:
         soundfile.write(path, 0.5 * audio / np.abs(audio).max(), piano.sample_rate, subtype="PCM_16")
     write_notes(chosen.output / "prelude.mid", in_order(notes))

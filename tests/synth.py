@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from conftest import swelling_noise
 from partranscribe.notes import Note
+from partranscribe.sampler import Instrument, load_instrument
 
 Samples = NDArray[np.float32]
 
@@ -129,3 +130,27 @@ def encode_video(container: OutputContainer, stream: av.VideoStream, seconds: in
         picture.pts, picture.time_base = index, Fraction(1, 25)
         container.mux(stream.encode(picture))
     container.mux(stream.encode(None))
+
+
+def sampled_piano(folder: Path, sample_rate: int) -> Instrument:
+    """Five sampled keys, three layers at levels without order, one hole, and a second microphone.
+
+    Each sample is a decaying sine of three seconds with a sharp attack after some samples of silence.
+    """
+    rows, parts, start = ["start,length,pitch,velocity_low,velocity_high,microphone"], [], 0
+    rng = np.random.default_rng(0)
+    time = np.arange(3 * sample_rate) / sample_rate
+    for microphone, pitches in (("near", (36, 48, 60, 72, 96)), ("far", (60,))):
+        for pitch in pitches:
+            hertz = 440 * 2 ** ((pitch - 69) / 12)
+            for low, high in [(1, 63), (64, 100), (101, 127)]:
+                if (pitch, low) == (96, 101):
+                    continue
+                wave = rng.uniform(0.2, 0.9) * np.sin(2 * np.pi * hertz * time) * np.exp(-2 * time)
+                sound = np.concatenate((np.zeros(int(rng.integers(0, 60))), wave)).astype(np.float32)
+                rows.append(f"{start},{len(sound)},{pitch},{low},{high},{microphone}")
+                parts.append(np.concatenate((sound, np.zeros(1600, np.float32))))
+                start += len(parts[-1])
+    sf.write(folder / "tiny.wav", np.concatenate(parts), sample_rate, subtype="FLOAT")
+    (folder / "tiny.csv").write_text("\n".join(rows))
+    return load_instrument(folder / "tiny.wav", folder / "tiny.csv", sample_rate)

@@ -19,9 +19,9 @@ ROOT = "__init__"
 # A module may import those of the lines before its own, what BESIDE allows, and within its own package.
 LAYERS = (
     {"errors", "notes", "config", "paths", "owner", "ahead", "timings", "template"},
-    {"audio", "frontend", "model", "released", "whole_file"},
-    {"note_io", "score", "remote"},
-    {"stepper", "openvino_graph"},
+    {"audio", "frontend", "model", "note_array", "released", "whole_file"},
+    {"note_io", "score", "remote", "sampler"},
+    {"stepper", "openvino_graph", "sonify"},
     {"triton_decode"},
     {"acoustic", "decode", "checkpoint"},
     {"transcribe", "opus", "spectrogram"},

@@ -11,9 +11,10 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from partranscribe.model import NOTE_STATES, OFF, ONSET
+from partranscribe.note_array import NoteArray
 from partranscribe.notes import PITCHES
 from partranscribe.training.augment import Augmenter, ContextNoise, load_rooms
-from partranscribe.training.labels import FrameLabels, NoteArray, frame_labels
+from partranscribe.training.labels import FrameLabels, frame_labels
 
 RATE, FPS = 16_000, 31.25
 STILL: dict[str, Any] = {"max_cents": 0, "gain_db": 0, "equaliser_db": 0, "noise_share": 0, "dry_share": 0}

@@ -13,11 +13,12 @@ from partranscribe.config import DecodeConfig
 from partranscribe.decode import NoteCollector, decode, initial_state
 from partranscribe.frontend import LogMel
 from partranscribe.model import Par
+from partranscribe.note_array import note_array
 from partranscribe.note_io import without_overlaps
 from partranscribe.notes import Note
 from partranscribe.score import average
 from partranscribe.training.calibrate import calibrate, hold_out, measure, validate_quickly
-from partranscribe.training.data import Recording, note_array
+from partranscribe.training.data import Recording
 
 RATE = 16_000
 

@@ -16,6 +16,7 @@ from conftest import swelling_noise
 from partranscribe.config import FrontEndConfig
 from partranscribe.frontend import LogMel
 from partranscribe.model import OFF, OFFSET, ONSET, SUSTAIN
+from partranscribe.note_array import note_array
 from partranscribe.note_io import write_notes
 from partranscribe.notes import PITCHES, Note
 from partranscribe.training import data
@@ -28,7 +29,6 @@ from partranscribe.training.data import (
     Recording,
     Recordings,
     load_folder,
-    note_array,
     notes_near,
 )
 from partranscribe.training.labels import context_labels, frame_labels
@@ -311,12 +311,6 @@ def test_notes_that_last_too_long_in_the_context_are_labelled_as_ended(
     assert held.any()
     assert (late.state[held & (plain.state == OFF)] == OFF).all()
     assert torch.equal(late.state == OFFSET, plain.state == OFFSET)
-
-
-def test_a_note_is_a_row() -> None:
-    rows = note_array([Note(0.5, 1.0, 60, 64), Note(1.0, 3.0, 40, 100)])
-    np.testing.assert_array_equal(rows, [[0.5, 1.0, 60, 64], [1.0, 3.0, 40, 100]])
-    assert note_array([]).shape == (0, 4)
 
 
 def write_pair(folder: Path, name: str, ending: str, notes: Sequence[Note], rate: int = RATE) -> None:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from conftest import spelled, states
 from partranscribe.decode import Frames, NoteCollector
 from partranscribe.model import ONSET, REONSET
+from partranscribe.note_array import NoteArray
 from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES, Note
 from partranscribe.training.labels import (
     FrameLabels,
-    NoteArray,
     context_labels,
     forgiving_labels,
     frame_labels,

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from conftest import TINY
 from partranscribe.config import Config, ModelConfig
 from partranscribe.model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, LastFrame, Par
+from partranscribe.note_array import note_array
 from partranscribe.notes import PITCHES, Note
 from partranscribe.training.augment import Augmenter, ContextNoise
-from partranscribe.training.data import Recording, Recordings, note_array
+from partranscribe.training.data import Recording, Recordings
 from partranscribe.training.loop import TrainConfig, Trainer
 from partranscribe.training.loss import focal_loss, state_weights, velocity_loss
 from partranscribe.training.rollout import own_context

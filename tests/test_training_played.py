@@ -12,9 +12,10 @@ import soundfile
 
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
+from partranscribe.sampler import Instrument
 from partranscribe.training import played
 from partranscribe.training.played import Played, PlayedConfig, load_instruments, load_performances
-from partranscribe.training.synthesis import Instrument, Performance
+from partranscribe.training.synthesis import Performance
 
 RATE = 16_000
 PLAIN = PlayedConfig(transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))

@@ -13,8 +13,9 @@ import soxr
 from numpy.typing import NDArray
 
 from ..model import NOTE_STATES, OFF
+from ..note_array import NoteArray
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH
-from .labels import FrameLabels, NoteArray
+from .labels import FrameLabels
 
 Audio = NDArray[np.float32]
 

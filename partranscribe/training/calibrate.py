@@ -14,11 +14,11 @@ from ..config import Config, DecodeConfig
 from ..decode import Frames, NoteCollector, decode_batch, initial_state
 from ..frontend import LogMel
 from ..model import Features, Par
+from ..note_array import OFFSET_COLUMN, ONSET_COLUMN
 from ..note_io import without_overlaps
 from ..notes import Note
 from ..score import Score, average, score
 from .data import Recording
-from .labels import OFFSET_COLUMN, ONSET_COLUMN
 
 _ONSET_BIASES: list[dict[str, Any]] = [
     {"onset_bias": bias, "reonset_bias": bias} for bias in (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5)

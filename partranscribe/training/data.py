@@ -18,19 +18,11 @@ from torch.utils.data import Dataset
 from ..audio import AUDIO_SUFFIXES, read_blocks
 from ..config import FrontEndConfig
 from ..errors import PartranscribeError
+from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, NoteArray, note_array
 from ..note_io import SUFFIXES, read_notes
-from ..notes import Note
 from ..paths import is_file
 from .augment import Augmenter, ContextNoise
-from .labels import (
-    OFFSET_COLUMN,
-    ONSET_COLUMN,
-    NoteArray,
-    context_labels,
-    forgiving_labels,
-    frame_labels,
-    silence_before,
-)
+from .labels import context_labels, forgiving_labels, frame_labels, silence_before
 
 
 class DataError(PartranscribeError):
@@ -131,12 +123,6 @@ class Crop(NamedTuple):
     context_state: Tensor
     context_duration: Tensor
     context_velocity: Tensor
-
-
-def note_array(notes: Sequence[Note]) -> NoteArray:
-    """Notes as rows of onset, offset, pitch and velocity."""
-    rows = [(note.onset, note.offset, note.pitch, note.velocity) for note in notes]
-    return np.array(rows, np.float64).reshape(-1, 4)
 
 
 def labelled(folder: Path) -> Iterator[tuple[Path, Path]]:

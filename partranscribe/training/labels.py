@@ -8,16 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model import OFF, OFFSET, ONSET, REONSET, SUSTAIN
+from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN, NoteArray
 from ..notes import LOWEST_PITCH, PITCHES
-
-ONSET_COLUMN, OFFSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN = range(4)
 
 _EARLY_FRAMES = 2
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-
-NoteArray = NDArray[np.float64]
-"""(notes, 4): onset and offset in seconds, MIDI pitch, MIDI velocity; in the order of onsets."""
 
 
 class FrameLabels(NamedTuple):

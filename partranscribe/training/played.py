@@ -8,16 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..sampler import Instrument, SamplerSettings, load_instrument
 from .data import Passage, fingerprint
-from .synthesis import (
-    Instrument,
-    Performance,
-    SamplerSettings,
-    load_instrument,
-    load_performance,
-    render_excerpt,
-    vary,
-)
+from .synthesis import Performance, load_performance, render_excerpt, vary, vary_instrument
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,8 @@ class Played:
         begin = rng.uniform(-lead / rate, max(performance.seconds - samples / 2 / rate, 0.0))
         lowest, highest = settings.undamped_from
         sampler = SamplerSettings(undamped_from=int(rng.integers(lowest, highest + 1)))
-        return render_excerpt(performance, instrument, begin, samples, rng, sampler)
+        sampler = vary_instrument(instrument, rng, sampler)
+        return render_excerpt(performance, instrument, begin, samples, sampler)
 
 
 def load_performances(folder: Path, cache: Path) -> list[Performance]:

@@ -15,6 +15,7 @@ from ..checkpoint import load_checkpoint, save_checkpoint
 from ..config import Config, FrontEndConfig, ModelConfig, settings_from_dict
 from ..errors import PartranscribeError
 from ..model import Par
+from ..sampler import Instrument
 from ..score import Measure, Score
 from .augment import Augmenter, ContextNoise, load_rooms
 from .calibrate import calibrate, hold_out, measure, validate_quickly
@@ -23,7 +24,7 @@ from .logs import Reporter, log_to
 from .loop import Phase, TrainConfig, Trainer
 from .memory import keep_freed_memory
 from .played import Played, PlayedConfig, load_instruments, load_performances
-from .synthesis import Instrument, Performance
+from .synthesis import Performance
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,0 +1,157 @@
+"""Notes as sound: on the sampled piano of the package, alone or beside the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from .audio import read_blocks
+from .errors import OutputError
+from .note_array import note_array
+from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note, in_order
+from .sampler import Instrument, Voices, load_instrument
+from .whole_file import whole_file
+
+FORMATS = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+SAMPLE_RATE = 16_000  # of the piano's samples, and of what the model hears
+
+_PIANO = Path(__file__).parent / "piano"
+_BLOCK_SECONDS = 30.0
+_WRITTEN = 16_384  # samples at once; libsndfile crashes on a long Vorbis block
+_GAIN = 2.0  # brings a lively piece near to full scale
+_HIGHEST_PEAK = 0.95  # of full scale
+
+Samples = NDArray[np.float32]
+
+
+def write_sound(
+    path: Path, notes: Sequence[Note], *, start: float = 0.0, seconds: float | None = None
+) -> None:
+    """Write notes as sound, whole or not at all, in memory that does not grow with its length.
+
+    A note sounds up to its offset, and the louder the higher its velocity. The same notes make the same
+    bytes, except for a number that Ogg draws for every file. Only where the whole would be clipped is it made
+    softer.
+
+    Args:
+        path: one of `FORMATS` by its ending; a file that is there is replaced.
+        notes: in any order; those on keys that a piano does not have are left out.
+        start: seconds of the notes' time at which the sound begins, >= 0.
+        seconds: how long it is; None to end when the last note has died away.
+
+    Raises:
+        OutputError: the ending is unknown, the length is, or the file cannot be written.
+    """
+    check_format(path)
+    voices = _voices(notes)
+    first = round(start * SAMPLE_RATE)
+    samples = voices.end - first if seconds is None else round(seconds * SAMPLE_RATE)
+    if seconds is None and samples <= 0:
+        raise OutputError(f"{path}: no note sounds after {start:g} s; tell how long the silence shall be")
+    peak = _level(_parts(voices, first, samples)).peak
+    gain = min(_GAIN, _HIGHEST_PEAK / peak) if peak else 1.0
+    _write(path, 1, (gain * part for part in _parts(voices, first, samples)))
+
+
+def write_stereo(
+    path: Path, recording: Path, notes: Sequence[Note], *, start: float = 0.0, end: float | None = None
+) -> None:
+    """Write a recording on the left and its notes on the right, as `write_sound` does, for as long as it is.
+
+    The notes are as loud as the recording, on average or, if that is softer, at their loudest.
+
+    Args:
+        path: one of `FORMATS` by its ending; a file that is there is replaced.
+        recording: any that can be transcribed; its channels are mixed to one.
+        notes: in any order, in the time of the recording.
+        start: seconds from the start of the recording at which the sound begins, >= 0.
+        end: seconds from there at which it ends; None for the end of the recording.
+
+    Raises:
+        AudioError: the recording cannot be read.
+        OutputError: the ending is unknown, or the file cannot be written.
+    """
+    check_format(path)
+    voices = _voices(notes)
+    first = round(start * SAMPLE_RATE)
+
+    def recorded() -> Iterator[Samples]:
+        return read_blocks(recording, SAMPLE_RATE, start=start, end=end, block_seconds=_BLOCK_SECONDS)
+
+    left = _level(recorded())
+    right = _level(_parts(voices, first, left.samples))
+    gain = min(1.0, _HIGHEST_PEAK / left.peak) if left.peak else 1.0
+    balance = min(left.rms / right.rms, left.peak / right.peak) if right.peak else 1.0
+    pairs = zip(recorded(), _parts(voices, first, left.samples), strict=True)
+    _write(path, 2, (gain * np.stack((one, balance * other), axis=1) for one, other in pairs))
+
+
+def check_format(path: Path) -> None:
+    """Make sure that an ending is one of `FORMATS`.
+
+    Raises:
+        OutputError: it is not.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise OutputError(f"{path}: {path.suffix!r} is no format of sound; use {', '.join(FORMATS)}")
+
+
+@cache
+def piano() -> Instrument:
+    """The sampled piano of the package, at `SAMPLE_RATE`."""
+    return load_instrument(_PIANO / "upright.opus", _PIANO / "upright.csv", SAMPLE_RATE)
+
+
+def _voices(notes: Iterable[Note]) -> Voices:
+    playable = [note for note in notes if LOWEST_PITCH <= note.pitch <= HIGHEST_PITCH]
+    return Voices(note_array(in_order(playable)), piano())
+
+
+def _parts(voices: Voices, first: int, samples: int) -> Iterator[Samples]:
+    """`samples` from `first` on, in blocks of which only the last is shorter: (samples,) each."""
+    size = round(_BLOCK_SECONDS * SAMPLE_RATE)
+    for begin in range(0, samples, size):
+        yield voices.render(first + begin, min(size, samples - begin))
+
+
+class _Level(NamedTuple):
+    """How long some sound is, its highest peak, and its root mean square."""
+
+    samples: int
+    peak: float
+    rms: float
+
+
+def _level(blocks: Iterable[Samples]) -> _Level:
+    samples, peak, energy = 0, 0.0, 0.0
+    for block in blocks:
+        samples += len(block)
+        peak = max(peak, float(np.abs(block).max()))
+        energy += float(np.sum(np.square(block, dtype=np.float64)))
+    return _Level(samples, peak, float(np.sqrt(energy / max(samples, 1))))
+
+
+def _write(path: Path, channels: int, blocks: Iterable[NDArray[np.floating]]) -> None:
+    """Write (samples,) or (samples, channels) each."""
+    container, codec = FORMATS[path.suffix.lower()]
+    with whole_file(path) as temporary:
+        try:
+            with soundfile.SoundFile(temporary, "w", SAMPLE_RATE, channels, codec, format=container) as file:
+                for block in blocks:
+                    for begin in range(0, len(block), _WRITTEN):
+                        file.write(block[begin : begin + _WRITTEN])
+        except soundfile.SoundFileError as error:
+            fact = f"cannot be written ({error})"
+            raise OutputError(f"{path}: {fact}; is there room on the disk?") from error

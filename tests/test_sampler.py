@@ -1,0 +1,140 @@
+"""What the sampler plays is what the notes say: attacks, dampers, strikes, tuning and loudness."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from partranscribe.note_array import NoteArray
+from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH
+from partranscribe.sampler import Instrument, SamplerSettings, Voices
+from synth import sampled_piano
+
+RATE = 16_000
+NEAR = SamplerSettings(microphone="near")
+
+
+@pytest.fixture(scope="module")
+def piano(tmp_path_factory: pytest.TempPathFactory) -> Instrument:
+    return sampled_piano(tmp_path_factory.mktemp("piano"), RATE)
+
+
+def notes_of(*rows: tuple[float, float, int, int]) -> NoteArray:
+    return np.array(rows, float)
+
+
+def play(
+    piano: Instrument, notes: NoteArray, seconds: float, settings: SamplerSettings = NEAR
+) -> NDArray[np.float32]:
+    return Voices(notes, piano, settings).render(0, round(seconds * RATE))
+
+
+def hertz(pitch: float) -> float:
+    return float(440 * 2 ** ((pitch - 69) / 12))
+
+
+def loudness(audio: NDArray[np.float32], begin: float, end: float) -> float:
+    return float(10 * np.log10(np.mean(audio[round(begin * RATE) : round(end * RATE)] ** 2) + 1e-20))
+
+
+def strongest(audio: NDArray[np.float32]) -> float:
+    """Frequency of the highest peak of the spectrum, to a fraction of a cent."""
+    spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio)), 1 << 21))
+    return float(np.argmax(spectrum) * RATE / (1 << 21))
+
+
+def random_notes(seed: int, count: int, seconds: float) -> NoteArray:
+    """On all keys, some of them struck again while they sound."""
+    rng = np.random.default_rng(seed)
+    onsets = np.sort(rng.uniform(0, seconds, count))
+    keys = rng.integers(LOWEST_PITCH, HIGHEST_PITCH + 1, count)
+    return np.stack((onsets, onsets + rng.exponential(0.5, count), keys, rng.integers(1, 128, count)), axis=1)
+
+
+def test_attacks_are_heard_at_the_onsets(piano: Instrument) -> None:
+    onsets = np.cumsum(np.random.default_rng(1).uniform(0.4, 0.6, 30))
+    pitches = np.linspace(40, 88, 30).round()
+    velocities = np.linspace(10, 120, 30).round()
+    notes = np.stack((onsets, onsets + 0.15, pitches, velocities), axis=1)
+    audio = np.abs(play(piano, notes, 20, SamplerSettings(microphone="near", release=(0.1, 0.1))))
+    for onset in onsets:
+        around = audio[round((onset - 0.1) * RATE) : round((onset + 0.1) * RATE)]
+        found = onset - 0.1 + np.argmax(around > 0.1 * around.max()) / RATE
+        assert found == pytest.approx(onset, abs=0.002)
+
+
+def test_damper_falls_at_the_offset(piano: Instrument) -> None:
+    held = play(piano, notes_of((0.5, 3.0, 60, 90)), 2)
+    short = play(piano, notes_of((0.5, 1.0, 60, 90)), 2)
+    np.testing.assert_array_equal(short[:RATE], held[:RATE])
+    assert loudness(short, 1.05, 1.07) < loudness(held, 1.05, 1.07) - 8
+    assert not short[round(1.6 * RATE) :].any()
+
+
+def test_dampers_take_longer_in_the_bass(piano: Instrument) -> None:
+    lasts = []
+    for pitch in (24, 50, 88):
+        audio = play(piano, notes_of((0.0, 0.5, pitch, 90)), 2)
+        lasts.append(float(np.flatnonzero(audio)[-1] / RATE - 0.5))
+    assert lasts == sorted(lasts, reverse=True)
+    assert 0.1 <= lasts[-1] < lasts[0] <= 0.6
+
+
+def test_top_keys_have_no_dampers(piano: Instrument) -> None:
+    np.testing.assert_array_equal(
+        play(piano, notes_of((0.1, 0.2, 96, 90)), 2), play(piano, notes_of((0.1, 1.9, 96, 90)), 2)
+    )
+
+
+@pytest.mark.parametrize("pitch", [60, 96])
+def test_a_strike_ends_what_its_key_sounded_before(piano: Instrument, pitch: int) -> None:
+    twice = play(piano, notes_of((0.5, 1.0, pitch, 90), (1.0, 1.5, pitch, 60)), 2)
+    second = play(piano, notes_of((1.0, 1.5, pitch, 60)), 2)
+    before = twice - second
+    assert loudness(before, 0.97, 1.0) > -60
+    assert np.abs(before[round(1.081 * RATE) :]).max() < 1e-6
+    assert loudness(before, 1.0, 1.01) > -60
+
+
+def test_loudness_rises_evenly_over_all_layers(piano: Instrument) -> None:
+    velocities = range(1, 128, 3)
+    for pitch in (36, 55, 96):
+        rows = [play(piano, notes_of((0.1, 1.0, pitch, velocity)), 0.5) for velocity in velocities]
+        steps = np.diff([loudness(row, 0.1, 0.4) for row in rows])
+        assert steps == pytest.approx(3 * NEAR.decibels_per_velocity, abs=0.1)
+
+
+@pytest.mark.parametrize("pitch", [45, 60, 65])
+def test_every_key_is_in_tune(piano: Instrument, pitch: int) -> None:
+    audio = play(piano, notes_of((0.0, 2.5, pitch, 90)), 2.5)
+    assert 1200 * np.log2(strongest(audio) / hertz(pitch)) == pytest.approx(0, abs=0.5)
+
+
+def test_a_key_may_be_louder_and_the_dampers_slower(piano: Instrument) -> None:
+    note = notes_of((0.0, 0.5, 60, 90))
+    plain = play(piano, note, 2)
+    uneven = tuple(6.0 if pitch == 60 else 0.0 for pitch in range(LOWEST_PITCH, HIGHEST_PITCH + 1))
+    louder = play(piano, note, 2, SamplerSettings(microphone="near", unevenness=uneven))
+    assert loudness(louder, 0, 0.5) - loudness(plain, 0, 0.5) == pytest.approx(6, abs=0.01)
+    slower = play(piano, note, 2, SamplerSettings(microphone="near", slowness=2.0))
+    lasts = [np.flatnonzero(audio)[-1] / RATE - 0.5 for audio in (plain, slower)]
+    assert lasts[1] == pytest.approx(2 * lasts[0], rel=0.01)
+
+
+@pytest.mark.parametrize("sizes", [(1, 79_999), (16_000,) * 5, (7, 33, 12_345, 40_000, 27_615)])
+def test_parts_join_to_the_whole_to_the_bit(piano: Instrument, sizes: tuple[int, ...]) -> None:
+    voices = Voices(random_notes(1, 80, 5.0), piano)
+    starts = np.cumsum((0, *sizes))
+    parts = [voices.render(int(start), size) for start, size in zip(starts, sizes, strict=False)]
+    whole = voices.render(0, 80_000)
+    assert np.abs(whole).max() > 0.05
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_all_is_silent_from_the_end_on(piano: Instrument) -> None:
+    for notes in (notes_of((0.5, 1.0, 60, 90)), notes_of((0.5, 0.6, 100, 90), (0.5, 9.0, 40, 90))):
+        voices = Voices(notes, piano)
+        assert voices.render(voices.end - 40, 40).any()
+        assert not voices.render(voices.end, RATE).any()
+    assert Voices(np.zeros((0, 4)), piano).end == 0
