@@ -49,8 +49,7 @@ def _plot(path: Path, contents: Contents, *_: object) -> None:
 def _sound(path: Path, contents: Contents, *_: object) -> None:
     from .sonify import write_sound
 
-    seconds = None if contents.end is None else contents.end - contents.start
-    write_sound(path, contents.notes, start=contents.start, seconds=seconds)
+    write_sound(path, contents.notes, start=contents.start, seconds=contents.seconds)
 
 
 def _stereo(path: Path, contents: Contents, *_: object) -> None:

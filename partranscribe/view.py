@@ -36,8 +36,9 @@ class Contents:
         notes_from: where they come from: the name of a file or of a model.
         reference: notes to compare with; None to compare with nothing.
         reference_name: of their file.
-        start: seconds from the start of the file at which the page begins.
+        start: seconds from the start of the file at which it begins.
         end: seconds at which it ends; None for the end of the recording.
+        seconds: from start to end, where that is known.
     """
 
     recording: Path
@@ -47,6 +48,7 @@ class Contents:
     reference_name: str = ""
     start: float = 0.0
     end: float | None = None
+    seconds: float | None = None
 
 
 def write_view(

@@ -293,7 +293,8 @@ def _finish(
         with transcriber.timings.stage("extras") if job.extras else nullcontext():
             name, log_mel = transcriber.info.name, transcriber.log_mel
             alive = partial(watcher.advanced, job, result.duration)
-            _write_extras(job, settings, result.notes, name, wanted, lambda: log_mel, alive)
+            seconds = result.duration
+            _write_extras(job, settings, result.notes, name, wanted, lambda: log_mel, seconds, alive)
         if job.extras and job.folder is not None:
             made = dict.fromkeys(job.extras, settings.compared_with(job))
             manifest.add(replace(entry, extras={**entry.extras, **made}))
@@ -327,6 +328,7 @@ def _write_extras(
     notes_from: str,
     wanted: Sequence[Note] | None,
     front_end: Callable[[], LogMel],
+    seconds: float | None = None,
     alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Write those extras of a job for which its notes are enough."""
@@ -344,6 +346,7 @@ def _write_extras(
         reference_name="" if job.reference is None else job.reference.name,
         start=settings.start,
         end=settings.end,
+        seconds=seconds,
     )
     for kind in kinds:
         write_extra(kind, job.extras[kind], contents, front_end, alive)

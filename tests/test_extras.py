@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import click.testing
+import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
 from partranscribe import extras
@@ -17,9 +19,11 @@ from partranscribe.errors import OutputError
 from partranscribe.manifest import Manifest
 from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
-from partranscribe.plan import PAGE, POSTERIORS, Job, plan
+from partranscribe.plan import EXTRA_ENDINGS, PAGE, PLOT, POSTERIORS, SOUND, STEREO, Job, plan
+from partranscribe.plots import check_picture
+from partranscribe.sonify import FORMATS
 from partranscribe.work import Settings
-from synth import recording
+from synth import recording, write_audio
 
 TRUTH = [Note(0.2, 0.5, 60, 64), Note(0.4, 0.8, 64, 80)]
 
@@ -143,6 +147,23 @@ def test_every_extra_is_written_for_one_recording_and_for_several(
     expected = ["v/a.html", "v/b.html", "v/index.html", "p/a.png", "p/b.png"]
     expected += ["s/a.wav", "s/b.wav", "t/a.wav", "t/b.wav", "n/a.npz", "n/b.npz"]
     assert [path.as_posix() for path in made] == expected
+
+
+def test_sound_lasts_as_long_as_the_recording_though_it_is_silent(tmp_path: Path, settings: Settings) -> None:
+    write_audio(tmp_path / "silence.wav", np.zeros(8000, np.float32), 16_000)
+    result = call(
+        tmp_path / "silence.wav", "-o", tmp_path / "a.mid", "--sonify", tmp_path / "a.wav",
+        "--sonify-stereo", tmp_path / "b.wav", "--plot", tmp_path / "a.pdf", "--model", settings.model,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert soundfile.info(tmp_path / "a.wav").frames == 8000
+    assert soundfile.info(tmp_path / "b.wav").frames == 8000
+
+
+def test_endings_are_those_that_can_be_written() -> None:
+    assert EXTRA_ENDINGS[SOUND] == EXTRA_ENDINGS[STEREO] == tuple(FORMATS)
+    for ending in EXTRA_ENDINGS[PLOT]:
+        check_picture(Path(f"x{ending}"))
 
 
 def test_without_matplotlib_nothing_is_begun(
