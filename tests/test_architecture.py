@@ -24,6 +24,7 @@ LAYERS = (
     {"stepper", "openvino_graph"},
     {"triton_decode"},
     {"acoustic", "decode", "checkpoint"},
+    {"posteriors"},
     {"transcribe", "opus", "spectrogram"},
     {"plan", "manifest", "view"},
     {"work"},
