@@ -25,16 +25,19 @@ class Frames(NamedTuple):
     """What was decoded for each frame and pitch: (frames, pitches) each.
 
     `state` are note states; `velocity` is within 0..1 and `confidence` is the probability of a note
-    beginning here: both count where a note begins.
+    beginning here: both count where a note begins. `probabilities` are those of the states before biases
+    and rules, (frames, pitches, states), where they were asked for.
     """
 
     state: NDArray[np.int8]
     velocity: NDArray[np.float32]
     confidence: NDArray[np.float32]
+    probabilities: NDArray[np.float32] | None = None
 
     def first(self, count: int) -> Frames:
         """So many of them, from the beginning."""
-        return Frames(self.state[:count], self.velocity[:count], self.confidence[:count])
+        probabilities = None if self.probabilities is None else self.probabilities[:count]
+        return Frames(self.state[:count], self.velocity[:count], self.confidence[:count], probabilities)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,12 @@ def advance(last: LastFrame, state: Tensor, velocity: Tensor, max_duration: int)
 
 
 def decode(
-    model: Par, features: Features, state: DecoderState, settings: DecodeConfig | None = None
+    model: Par,
+    features: Features,
+    state: DecoderState,
+    settings: DecodeConfig | None = None,
+    *,
+    with_probabilities: bool = False,
 ) -> tuple[Frames, DecoderState]:
     """Decode a piece frame by frame, each from the states that were decoded before it.
 
@@ -85,14 +93,20 @@ def decode(
         features: its acoustic features, (1, frames, pitches, hidden) each.
         state: from `initial_state`, or from the call before.
         settings: biases of the states, and how soon a key may be struck again.
+        with_probabilities: hand over the probability of every state too.
     """
-    (frames,), state = decode_batch(model, features, state, settings)
+    (frames,), state = decode_batch(model, features, state, settings, with_probabilities=with_probabilities)
     return frames, state
 
 
 @torch.inference_mode()
 def decode_batch(
-    model: Par, features: Features, state: DecoderState, settings: DecodeConfig | None = None
+    model: Par,
+    features: Features,
+    state: DecoderState,
+    settings: DecodeConfig | None = None,
+    *,
+    with_probabilities: bool = False,
 ) -> tuple[list[Frames], DecoderState]:
     """Decode several pieces side by side; see `decode`.
 
@@ -101,12 +115,13 @@ def decode_batch(
         features: (batch, frames, pitches, hidden) each; what follows the end of a shorter piece does not
             change its frames.
         state: from `initial_state` for as many, or from the call before.
-        settings: as for `decode`.
+        settings, with_probabilities: as for `decode`.
     """
     settings = settings or DecodeConfig()
     stepper = stepper_for(model)
     if isinstance(stepper, PitchwiseStepper) and _has_kernel(features.note.device):
-        return _decode_in_kernel(stepper, features, state, settings, model.config.max_duration_frames)
+        longest = model.config.max_duration_frames
+        return _decode_in_kernel(stepper, features, state, settings, longest, with_probabilities)
     silent = torch.zeros(NOTE_STATES, device=features.note.device)
     silent[ONSET], silent[REONSET] = settings.onset_bias, settings.reonset_bias
     sounding = silent.clone()
@@ -131,7 +146,9 @@ def decode_batch(
             logits.append(prediction.states)
     probabilities = torch.cat(logits, dim=1).softmax(dim=-1)
     confidence = probabilities[..., ONSET] + probabilities[..., REONSET]
-    found = (torch.cat(states, dim=1).to(torch.int8), torch.cat(velocities, dim=1), confidence)
+    found = [torch.cat(states, dim=1).to(torch.int8), torch.cat(velocities, dim=1), confidence]
+    if with_probabilities:
+        found.append(probabilities)
     pieces = zip(*(part.cpu().numpy() for part in found), strict=True)
     return [Frames(*piece) for piece in pieces], DecoderState(stepper.state(memory), last)
 
@@ -142,16 +159,27 @@ def _decode_in_kernel(
     state: DecoderState,
     settings: DecodeConfig,
     max_duration: int,
+    with_probabilities: bool,
 ) -> tuple[list[Frames], DecoderState]:
     """As `decode_batch`, by `triton_decode`."""
     from .triton_decode import decode_rows
 
     memory = stepper.remember(state.lstm)
     found, last = decode_rows(
-        stepper.weights, stepper.inputs(features), memory, state.last, settings, max_duration
+        stepper.weights,
+        stepper.inputs(features),
+        memory,
+        state.last,
+        settings,
+        max_duration,
+        with_probabilities=with_probabilities,
     )
     batch, frames, pitches = features.note.shape[:3]
-    parts = (part.view(frames, batch, pitches).transpose(0, 1).cpu().numpy() for part in found)
+    parts = (
+        part.view(frames, batch, pitches, *part.shape[2:]).transpose(0, 1).cpu().numpy()
+        for part in found
+        if part is not None
+    )
     return [Frames(*piece) for piece in zip(*parts, strict=True)], DecoderState(stepper.state(memory), last)
 
 

@@ -25,8 +25,10 @@ from .frontend import LogMelStream
 from .model import Features
 from .note_io import without_overlaps
 from .notes import Note
+from .posteriors import PosteriorCollector, posterior_collector
 from .released import DEFAULT_NAME, checkpoint_path
 from .timings import Timings
+from .whole_file import whole_file
 
 _GROUP_FRAMES = 64
 _GROUP_FRAMES_ON_CUDA = 256  # fewer and larger launches
@@ -124,6 +126,7 @@ class Transcriber:
         start: float = 0.0,
         end: float | None = None,
         progress: ProgressCallback | None = None,
+        posteriors: str | Path | None = None,
     ) -> Transcription:
         """The notes of an audio file.
 
@@ -131,11 +134,20 @@ class Transcriber:
             path: of a file in any format that `audio.read_blocks` reads.
             start, end: seconds between which it is transcribed; times still count from the file's start.
             progress: called with the seconds of audio that are done.
+            posteriors: a file to write, whole or not at all, with what `posteriors` tells.
 
         Raises:
             AudioError: the file cannot be read, or is too short for one spectrum.
+            OutputError: the posteriors cannot be written.
         """
-        return self._transcribe(_Piece.of_file(self, Path(path), start, end), progress)
+        piece = _Piece.of_file(self, Path(path), start, end)
+        if posteriors is None:
+            return self._transcribe(piece, progress)
+        with whole_file(Path(posteriors)) as file, posterior_collector(file.parent) as collector:
+            result = self._transcribe(piece, progress, collector)
+            with self.timings.stage("writing"):
+                collector.write(file, self.info, start)
+        return result
 
     def transcribe_several(
         self,
@@ -247,14 +259,25 @@ class Transcriber:
         """
         return self._transcribe(_Piece(self, blocks, start), progress)
 
-    def _transcribe(self, piece: _Piece, progress: ProgressCallback | None) -> Transcription:
+    def _transcribe(
+        self,
+        piece: _Piece,
+        progress: ProgressCallback | None,
+        posteriors: PosteriorCollector | None = None,
+    ) -> Transcription:
+        wanted = posteriors is not None
         state = initial_state(self.model)
         features_of = self._acoustic.features(piece.windows(), self.timings)
         with _full_precision(), closing(features_of) as stream:
             for features in stream:
                 with self.timings.stage("decoding"):
-                    frames, state = decode(self.model, features, state, self.info.config.decode)
+                    frames, state = decode(
+                        self.model, features, state, self.info.config.decode, with_probabilities=wanted
+                    )
                     piece.take(frames)
+                if posteriors is not None:
+                    with self.timings.stage("writing"):
+                        posteriors.push(frames)
                 if progress is not None:
                     progress(piece.seconds_done)
         return piece.finish()

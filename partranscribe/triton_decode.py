@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .config import DecodeConfig, ModelConfig
-from .model import Features, LastFrame, Par
+from .model import NOTE_STATES, Features, LastFrame, Par
 from .notes import PITCHES
 from .stepper import Memory, PitchwiseStepper, PitchwiseWeights
 
@@ -27,11 +27,12 @@ _WARPS = 8
 
 
 class DecodedRows(NamedTuple):
-    """What was decoded, (frames, rows) each: states, velocities before clamping to 0..1, confidence."""
+    """What was decoded, see `decode.Frames`: (frames, rows) each, and (frames, rows, states)."""
 
     state: Tensor
     velocity: Tensor
     confidence: Tensor
+    probabilities: Tensor | None
 
 
 @triton.jit
@@ -117,7 +118,7 @@ def _decode(
     received, embedding, enter, enter_bias, deepen, deepen_bias, join, first, second, second_bias,
     note_output, note_bias, velocity_output, velocity_bias,
     joined, cells, last_state, last_duration, last_velocity,
-    states, velocities, confidences,
+    states, velocities, confidences, probabilities,
     frames, rows, units, hidden_units, onset_bias, reonset_bias, offset_bias, shortest, max_duration,
     ROWS: tl.constexpr, UNITS: tl.constexpr, HIDDEN: tl.constexpr,
 ):  # fmt: skip
@@ -198,6 +199,14 @@ def _decode(
         tl.store(states + row, chosen.to(tl.int8), real)
         tl.store(velocities + row, clamped, real)
         tl.store(confidences + row, begun / all_states, real)
+        if probabilities is not None:  # decided when the kernel is compiled
+            of_off = probabilities + 5 * row
+            tl.store(of_off, tl.exp(off - highest) / all_states, real)
+            tl.store(of_off + 1, tl.exp(offset - highest) / all_states, real)
+            tl.store(of_off + 2, tl.exp(onset - highest) / all_states, real)
+            tl.store(of_off + 3, tl.exp(sustain - highest) / all_states, real)
+            tl.store(of_off + 4, tl.exp(reonset - highest) / all_states, real)
+            probabilities += 5 * rows
         received += rows * 4 * units
         states += rows
         velocities += rows
@@ -222,6 +231,8 @@ def decode_rows(
     last: LastFrame,
     settings: DecodeConfig,
     max_duration: int,
+    *,
+    with_probabilities: bool = False,
 ) -> tuple[DecodedRows, LastFrame]:
     """Decode all frames of all rows; `memory` is changed in place.
 
@@ -230,7 +241,7 @@ def decode_rows(
         received: what its first layers receive from the features: (frames, 2, rows, 4 units).
         memory: of the LSTMs.
         last: the frame before, (batch, 1, pitches) each, batch * pitches = rows.
-        settings: see `decode.decode`.
+        settings, with_probabilities: see `decode.decode`.
         max_duration: frames at which the count of a duration ends.
     """
     frames, _, rows, _ = received.shape
@@ -239,6 +250,7 @@ def decode_rows(
         received.new_empty(frames, rows, dtype=torch.int8),
         received.new_empty(frames, rows),
         received.new_empty(frames, rows),
+        received.new_empty(frames, rows, NOTE_STATES) if with_probabilities else None,
     )
     state = last.state.to(torch.int32).flatten()
     duration, velocity = last.duration.flatten().clone(), last.velocity.flatten().clone()

@@ -24,6 +24,7 @@ LAYERS = (
     {"stepper", "openvino_graph", "sonify"},
     {"triton_decode"},
     {"acoustic", "decode", "checkpoint"},
+    {"posteriors"},
     {"transcribe", "opus", "spectrogram"},
     {"plan", "manifest", "view", "plots"},
     {"extras"},

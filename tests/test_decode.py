@@ -173,7 +173,7 @@ def contexts(frames: Frames, max_duration: int) -> list[LastFrame]:
     zeros = torch.zeros(1, 1, PITCHES)
     last = LastFrame(zeros.long(), zeros, zeros)
     left = []
-    for state, velocity, _ in zip(*frames, strict=True):
+    for state, velocity in zip(frames.state, frames.velocity, strict=True):
         left.append(last)
         last = advance(
             last,
@@ -227,7 +227,7 @@ def test_decoding_starts_from_silence(lively: Par) -> None:
 
 
 def test_decoding_feeds_each_frame_what_it_decoded_before(lively: Par, features: Features) -> None:
-    frames, _ = decode(lively, features, initial_state(lively))
+    frames, _ = decode(lively, features, initial_state(lively), with_probabilities=True)
     assert {*np.unique(frames.state)} == set(range(NOTE_STATES))
     last = LastFrame(*(torch.cat(parts, dim=1) for parts in zip(*contexts(frames, 157), strict=True)))
     prediction, _ = lively.step(features, last, lively.initial_state())
@@ -237,16 +237,32 @@ def test_decoding_feeds_each_frame_what_it_decoded_before(lively: Par, features:
     begins = probabilities[..., ONSET] + probabilities[..., REONSET]
     np.testing.assert_allclose(frames.confidence, begins, atol=1e-4)
     np.testing.assert_allclose(frames.velocity, prediction.velocity[0].clamp(0, 1).numpy(), atol=1e-4)
+    assert frames.probabilities is not None
+    np.testing.assert_allclose(frames.probabilities, probabilities, atol=1e-4)
+
+
+def test_probabilities_are_handed_over_on_request_and_change_nothing(lively: Par, features: Features) -> None:
+    settings = DecodeConfig(onset_bias=0.5, offset_bias=0.5)
+    usual, _ = decode(lively, features, initial_state(lively), settings)
+    asked, _ = decode(lively, features, initial_state(lively), settings, with_probabilities=True)
+    assert usual.probabilities is None
+    for part, expected in zip(asked[:3], usual[:3], strict=True):
+        np.testing.assert_array_equal(part, expected)
+    probabilities = asked.first(5).probabilities
+    assert probabilities is not None
+    begins = probabilities[..., ONSET] + probabilities[..., REONSET]
+    np.testing.assert_array_equal(begins, asked.confidence[:5])
 
 
 @pytest.mark.parametrize("size", [1, 3, 40, 93])
 def test_decoding_in_pieces_is_decoding_at_once(lively: Par, features: Features, size: int) -> None:
-    whole, whole_state = decode(lively, features, initial_state(lively))
+    whole, whole_state = decode(lively, features, initial_state(lively), with_probabilities=True)
     pieces: list[Frames] = []
     state = initial_state(lively)
     for begin in range(0, features.note.shape[1], size):
         here = slice(begin, begin + size)
-        frames, state = decode(lively, Features(*(part[:, here] for part in features)), state)
+        part = Features(*(each[:, here] for each in features))
+        frames, state = decode(lively, part, state, with_probabilities=True)
         pieces.append(frames)
     for parts, expected in zip(zip(*pieces, strict=True), whole, strict=True):
         np.testing.assert_array_equal(np.concatenate(parts), expected)

@@ -12,7 +12,8 @@ import soundfile
 
 from partranscribe.note_io import read_notes
 from partranscribe.released import released
-from synth import tone, write_audio
+from partranscribe.transcribe import Transcriber
+from synth import recording, tone, write_audio
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RATE = 16_000
@@ -50,3 +51,14 @@ def test_python_example_finds_the_prelude() -> None:
     printed = run("transcribe_and_score.py")
     assert len(printed.splitlines()) == 6
     assert float(printed.split("note F1 ")[1].split(",")[0]) > 0.9
+
+
+def test_posteriors_example_prints_the_least_sure_notes(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "noise.npz"
+    transcriber = Transcriber(tiny_checkpoint, "cpu", engine="torch")
+    notes = transcriber.transcribe(recording(tmp_path / "noise.wav"), posteriors=path).notes
+    least = sorted(notes, key=lambda note: note.confidence)[:5]
+    assert len(notes) > 10
+    expected = [f"{note.onset:.3f} s key {note.pitch} {note.confidence:.4f}" for note in least]
+    printed = [line.split("(")[0].split() for line in run("posteriors.py", path).splitlines()]
+    assert [" ".join(words) for words in printed] == expected

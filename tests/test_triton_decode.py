@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,20 +45,27 @@ def features(lively: Par) -> Features:
 
 
 def decode_both(
-    model: Par, features: Features, settings: DecodeConfig, monkeypatch: pytest.MonkeyPatch
+    model: Par,
+    features: Features,
+    settings: DecodeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    with_probabilities: bool = False,
 ) -> list[tuple[list[Frames], DecoderState]]:
     """By the loop, and by the kernel."""
     state = initial_state(model, len(features.note))
     results = []
     for has_kernel in (False, True):
         monkeypatch.setattr(decoding, "_has_kernel", lambda device, answer=has_kernel: answer)
-        results.append(decode_batch(model, features, state, settings))
+        results.append(decode_batch(model, features, state, settings, with_probabilities=with_probabilities))
     return results
 
 
 def assert_same(plain: tuple[list[Frames], DecoderState], kernel: tuple[list[Frames], DecoderState]) -> None:
     for expected, found in zip(plain[0], kernel[0], strict=True):
-        pairs = [[torch.from_numpy(part) for part in frames] for frames in (found, expected)]
+        pairs = [
+            [torch.from_numpy(part) for part in frames if part is not None] for frames in (found, expected)
+        ]
         torch.testing.assert_close(*pairs, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(kernel[1].last, plain[1].last, atol=1e-6, rtol=0)
     torch.testing.assert_close(kernel[1].lstm, plain[1].lstm, atol=1e-5, rtol=1e-5)
@@ -85,6 +93,22 @@ def test_kernel_and_loop_agree_on_sizes_that_fill_no_block(monkeypatch: pytest.M
     model = Par(replace(TINY.model, lstm_units=19, hidden_per_pitch=17)).to(DEVICE).eval()
     features = Features(*(torch.randn(1, 3, 88, 17, device=DEVICE) * 3 for _ in range(2)))
     assert_same(*decode_both(model, features, DecodeConfig(onset_bias=1.0), monkeypatch))
+
+
+def test_kernel_and_loop_agree_on_the_probabilities(
+    model: Par, features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = DecodeConfig(onset_bias=0.7, reonset_bias=1.5, offset_bias=0.6)
+    first = Features(*(part[:, :3] for part in features))
+    plain, kernel = decode_both(model, first, settings, monkeypatch, with_probabilities=True)
+    assert_same(plain, kernel)
+    _, usual = decode_both(model, first, settings, monkeypatch)
+    for frames, without in zip(kernel[0], usual[0], strict=True):
+        assert frames.probabilities is not None
+        assert frames.probabilities.shape == (3, 88, NOTE_STATES)
+        assert without.probabilities is None
+        for part, expected in zip(frames[:3], without[:3], strict=True):
+            np.testing.assert_array_equal(part, expected)
 
 
 def test_kernel_goes_on_from_the_frames_before(
@@ -133,23 +157,29 @@ from triton.compiler import ASTSource
 from partranscribe import triton_decode
 names = list(inspect.signature(triton_decode._decode.fn).parameters)
 numbers = names.index("frames")
+constants = {"ROWS": 16, "UNITS": 64, "HIDDEN": 64}
+if sys.argv[2] == "without":
+    constants["probabilities"] = None
 kinds = {"last_state": "*i32", "states": "*i8"}
-kinds |= {name: "constexpr" for name in ("ROWS", "UNITS", "HIDDEN")}
+kinds |= {name: "constexpr" for name in constants}
 kinds |= {name: "i32" for name in ("frames", "rows", "units", "hidden_units")}
 signature = {name: kinds.get(name, "*fp32" if i < numbers else "fp32") for i, name in enumerate(names)}
-sizes = {(names.index(name),): size for name, size in (("ROWS", 16), ("UNITS", 64), ("HIDDEN", 64))}
-source = ASTSource(fn=triton_decode._decode, signature=signature, constexprs=sizes)
+places = {(names.index(name),): value for name, value in constants.items()}
+source = ASTSource(fn=triton_decode._decode, signature=signature, constexprs=places)
 options = {"num_warps": triton_decode._WARPS, "num_stages": 1}
 compiled = triton.compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32), options=options)
 print(compiled.metadata.shared, len(compiled.asm["cubin"]))
 """
 
 
+@pytest.mark.parametrize("probabilities", ["with", "without"])
 @pytest.mark.parametrize("capability", [80, 90])
-def test_kernel_is_compiled_and_fits_the_shared_memory_of_every_gpu(capability: int, tmp_path: Any) -> None:
+def test_kernel_is_compiled_and_fits_the_shared_memory_of_every_gpu(
+    capability: int, probabilities: str, tmp_path: Any
+) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path)
-    command = [sys.executable, "-c", COMPILE, str(capability)]
+    command = [sys.executable, "-c", COMPILE, str(capability), probabilities]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     shared, size = map(int, done.stdout.split())
     assert 0 < shared <= 48 * 1024
