@@ -241,7 +241,7 @@ def _transcribe(
 ) -> Iterator[Transcription | PartranscribeError]:
     """The notes of each, or why there are none. What fails them all is looked for in each alone."""
     start, end = settings.start, settings.end
-    if len(begun) > 1:
+    if len(begun) > 1 and not any(POSTERIORS in one.job.extras for one in begun):
         try:
             yield from list(
                 transcriber.transcribe_several(
@@ -257,7 +257,7 @@ def _transcribe(
     for one in begun:
         progress = partial(watcher.advanced, one.job)
         hear = partial(transcriber.transcribe, one.file, start=start, end=end, progress=progress)
-        yield _guarded(one.job, hear)
+        yield _guarded(one.job, partial(hear, posteriors=one.job.extras.get(POSTERIORS)))
 
 
 def _finish(
