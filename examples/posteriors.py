@@ -17,7 +17,8 @@ def main(path: Path) -> None:
         probabilities = file["probabilities"]  # (frames, 88, 5)
         state = file["state"]  # (frames, 88), each an index in the next
         names = file["states"].tolist()  # (5,)
-        times, pitches = file["times"] + file["onset_shift"], file["pitches"]  # (frames,) and (88,)
+        times, pitches = file["times"], file["pitches"]  # (frames,) and (88,)
+        onsets = np.maximum(times + file["onset_shift"], times[0])  # (frames,)
     begins = [names.index("onset"), names.index("re-onset")]
     confidence = probabilities[..., begins].sum(axis=-1)  # (frames, 88)
     frames, keys = np.nonzero(np.isin(state, begins))
@@ -25,7 +26,7 @@ def main(path: Path) -> None:
     for frame, key in zip(frames[least], keys[least], strict=True):
         beliefs = zip(names, probabilities[frame, key], strict=True)
         spread = "  ".join(f"{name} {probability:.2f}" for name, probability in beliefs)
-        print(f"{times[frame]:8.3f} s  key {pitches[key]:3}  {confidence[frame, key]:.4f}  ({spread})")
+        print(f"{onsets[frame]:8.3f} s  key {pitches[key]:3}  {confidence[frame, key]:.4f}  ({spread})")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@
 The probabilities of a frame are the softmax of the network's logits, given what was decided in the frames
 before. The state has the highest sum of logarithm and bias, unless `restrike_frames` forbids it. Where it is
 onset or re-onset a note begins: its confidence is the sum of both probabilities, and its onset is the frame's
-time plus `onset_shift`.
+time plus `onset_shift`, but never before the first frame. One that would begin at the very end is no note.
 
 An hour takes 248 MB. Compression would take off 7 % of that, so there is none; half precision would halve it,
 with errors of up to 0.00024, which show in a confidence of four decimals.

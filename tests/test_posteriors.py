@@ -80,7 +80,8 @@ def info(tiny_checkpoint: Path) -> CheckpointInfo:
 
 def place_of(note: Note, arrays: dict[str, NDArray[Any]]) -> tuple[int, int]:
     """The frame and the key where a note begins."""
-    frame = int(np.abs(arrays["times"] + arrays["onset_shift"] - note.onset).argmin())
+    onsets = np.maximum(arrays["times"] + arrays["onset_shift"], arrays["times"][0])
+    frame = int(np.abs(onsets - note.onset).argmin())
     return frame, int(np.flatnonzero(arrays["pitches"] == note.pitch)[0])
 
 
