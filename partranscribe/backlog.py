@@ -16,7 +16,7 @@ from .plan import PLOT, Job
 from .released import checkpoint_path
 from .remote import check_folder, copies_folder, is_object_store, is_remote, told
 from .whole_file import remove_abandoned
-from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep
+from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep, refuse_foreign_extras
 
 LOOK_SECONDS = 0.5  # between two looks at what others have done
 
@@ -39,7 +39,7 @@ class Backlog:
         self._identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
         self._waiting = deque(jobs)
         self._ready: list[Job] = []  # claimed, and not yet given to anyone
-        self._folders = {path.parent for job in jobs for path in job.extras.values()}
+        self._folders = {extra.path.parent for job in jobs for extra in job.extras.values()}
         self._folders |= {
             path.parent
             for job in jobs
@@ -60,7 +60,7 @@ class Backlog:
             StoreError: a folder behind a URL cannot be written to.
             OutputError: pictures cannot be drawn.
         """
-        pictures = [job.extras[PLOT] for job in self._waiting if PLOT in job.extras]
+        pictures = [job.extras[PLOT].path for job in self._waiting if PLOT in job.extras]
         if pictures:
             from .plots import check_picture
 
@@ -120,6 +120,8 @@ class Backlog:
     def _is_mine(self, job: Job) -> bool:
         """Claim a job, unless it is done or someone else has it."""
         if job.folder is None or not job.outputs:
+            if not self._overwrite:
+                refuse_foreign_extras(job, None)
             return True
         for path in job.outputs.values():
             if leads_out(path, job.folder):
@@ -133,7 +135,11 @@ class Backlog:
         if self.claims.take(job.folder, key) is not None:
             self._elsewhere.append(job)
             return False
-        return not self._is_kept(job, manifest)
+        if self._is_kept(job, manifest):
+            return False
+        if not self._overwrite:
+            refuse_foreign_extras(job, manifest)
+        return True
 
     def _is_kept(self, job: Job, manifest: Manifest, reasons: Sequence[str] = ()) -> bool:
         """Whether the outputs of a job shall stay, for one of these reasons or any; then it is finished."""

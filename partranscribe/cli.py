@@ -79,6 +79,12 @@ _pedal_option = click.option(
 )  # fmt: skip
 
 
+def _on_this_machine(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and "://" in value:
+        raise click.BadParameter(f"{value} is a URL; name a file or a folder on this machine")
+    return value
+
+
 def _extra_options(function: Any) -> Any:
     """What else is made of each recording; of several, in a folder."""
     for name, kind, text in reversed(
@@ -94,7 +100,8 @@ def _extra_options(function: Any) -> Any:
             ("--posteriors", "posteriors", "Write the probability of each state in each frame: NumPy's NPZ."),
         )
     ):
-        function = click.option(name, kind, type=PATH, metavar="FILE|FOLDER", help=text)(function)
+        option = click.option(name, kind, callback=_on_this_machine, metavar="FILE|FOLDER", help=text)
+        function = option(function)
     return function
 
 
@@ -212,7 +219,7 @@ def transcribe_command(
     time_limit: float,
     report: Path | None,
     quiet: bool,
-    **extras: Path | None,
+    **extras: str | None,
 ) -> None:
     """Turn piano recordings into MIDI and note lists.
 
@@ -233,11 +240,12 @@ def transcribe_command(
         raise click.UsageError("--scores needs a --reference to score with")
     if output == "-":
         raise click.UsageError("-o takes a file or a folder; notes are not written to standard output")
-    wanted = {kind: path for kind, path in extras.items() if path is not None}
+    wanted = {kind: Path(path) for kind, path in extras.items() if path is not None}
+    extra_folders = [kind for kind, path in extras.items() if path and path.endswith(("/", os.sep))]
     with _ended_by_ctrl_c():
         from . import batch, plan, show
         from .errors import PartranscribeError
-        from .index import write_index
+        from .index import check_index, write_index
         from .remote import location
         from .report import write_report, write_scores
         from .timings import Timings
@@ -250,6 +258,7 @@ def transcribe_command(
                 formats,
                 reference=None if reference is None else location(reference),
                 extras=wanted,
+                extra_folders=extra_folders,
                 into_folder=output is not None and output.endswith(("/", os.sep)),
                 include=include,
                 exclude=exclude,
@@ -260,10 +269,13 @@ def transcribe_command(
             _fail(error)
     settings = Settings(model, device, engine, precision, start, end, pedal_threshold)
     timings = Timings()
+    pages = next((job.extras[plan.PAGE].folder for job in jobs if plan.PAGE in job.extras), None)
     try:
         if dry_run:
             show.print_plan(jobs, batch.would_keep(jobs, settings, overwrite=overwrite))
             return
+        if pages is not None:
+            check_index(pages, overwrite=overwrite)
         cluster = None
         if ray is not None:
             from .cluster import Cluster
@@ -286,9 +298,8 @@ def transcribe_command(
             write_report(report, jobs, result, settings)
         if scores is not None and scored:
             write_scores(scores, scored, pedal_threshold)
-        index = None
-        if plan.PAGE in wanted and plan.names_folder(wanted[plan.PAGE]):
-            index = write_index(wanted[plan.PAGE], jobs, result)
+        if pages is not None:
+            write_index(pages, jobs, result)
     except PartranscribeError as error:
         _fail(error)
     failed = sum(outcome.error is not None for outcome in result.outcomes)
@@ -296,8 +307,8 @@ def transcribe_command(
         click.echo(show.tally(result.outcomes, len(jobs)))
         if failed and len(jobs) > show.A_SCREENFUL:
             show.print_failures(result.outcomes)
-    if index is not None and not quiet:
-        click.echo(f"all pages: {index}")
+    if pages is not None and not quiet:
+        click.echo(f"all pages: {pages / plan.INDEX}")
     if scored and not quiet:
         show.print_scores(scored, pedal_threshold)
     if reference is not None and not quiet:
@@ -368,11 +379,13 @@ def evaluate_command(
     scores: dict[str, Score] = {}
     for name, estimated, wanted in pairs:
         try:
-            pieces[name] = Pair(
+            pair = Pair(
                 read_notes(estimated, pedal_threshold=pedal_threshold),
                 read_reference(wanted, pedal_threshold),
             )
-            scores[name] = score(pieces[name].estimate, pieces[name].reference)
+            scores[name] = score(pair.estimate, pair.reference)
+            if pictures is not None:
+                pieces[name] = pair
         except PartranscribeError as error:
             click.echo(f"error: {error}", err=True)
             failed = True
@@ -385,7 +398,7 @@ def evaluate_command(
             show.print_scores(scores, pedal_threshold)
     if pictures is not None and scores:
         try:
-            for path in write_score_plots(pictures, {name: pieces[name] for name in scores}):
+            for path in write_score_plots(pictures, pieces):
                 click.echo(f"drawn: {path}", err=as_csv or as_json)
         except PartranscribeError as error:
             _fail(error)
@@ -421,7 +434,7 @@ def view_command(
     """
     from . import batch, plan, show
     from .errors import PartranscribeError
-    from .work import Settings, write_extras
+    from .work import Settings, view
 
     job = plan.Job(recording, str(recording), reference=reference)
     settings = Settings(model, device, pedal_threshold=pedal_threshold)
@@ -431,7 +444,7 @@ def view_command(
             with show.watcher(quiet=quiet, total=1) as watcher:
                 result = batch.run([job], settings, watcher)
             sys.exit(130 if result.interrupted else int(result.outcomes[0].error is not None))
-        write_extras(job, notes, settings)
+        view(job, notes, settings)
     except plan.UsageError as error:
         raise click.UsageError(str(error)) from None
     except PartranscribeError as error:

@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .errors import PartranscribeError
 from .frontend import LogMel
-from .plan import PAGE, PLOT, SOUND, STEREO
+from .plan import PAGE, PLOT, POSTERIORS, SOUND, STEREO, Extra
+from .remote import named
 from .view import Contents, write_view
+from .whole_file import whole_file
 
 FrontEnd = Callable[[], LogMel]
 Alive = Callable[[], None]
 
 
-def write_extra(kind: str, path: Path, contents: Contents, front_end: FrontEnd, alive: Alive) -> None:
-    """Write a file, whole or not at all.
+Enter = Callable[[str, Path, Path], None]
+
+
+def write_extras(
+    extras: Mapping[str, Extra],
+    contents: Contents,
+    front_end: FrontEnd,
+    posteriors: Path | None = None,
+    alive: Alive = lambda: None,
+    enter: Enter = lambda *_: None,
+) -> None:
+    """Write files, each whole or not at all; one that cannot be made does not stop the others.
 
     Args:
-        kind: one of `plan.EXTRA_ENDINGS` for which the notes are enough.
-        path: of the file; one that is there is replaced.
+        extras: by their kind.
         contents: the recording and its notes.
         front_end: gives that of a page's spectrogram.
+        posteriors: state probabilities that were written while the recording was transcribed, to be moved.
         alive: is called now and then, for one who waits.
+        enter: is given the kind of a file, its path, and the file itself before it takes its place there.
 
     Raises:
-        PartranscribeError: the recording cannot be read, or the file not be made.
+        PartranscribeError: the recording cannot be read, or a file not be made; of several, the first.
     """
-    _WRITERS[kind](path, contents, front_end, alive)
+    problems = []
+    for kind, (path, _) in extras.items():
+        try:
+            with whole_file(path) as temporary:
+                with named(path, temporary):
+                    if kind == POSTERIORS:
+                        assert posteriors is not None
+                        posteriors.replace(temporary)
+                    else:
+                        _WRITERS[kind](temporary, contents, front_end, alive)
+                enter(kind, path, temporary)
+        except PartranscribeError as error:
+            problems.append(error)
+        alive()
+    if problems:
+        raise problems[0]
 
 
 def _page(path: Path, contents: Contents, front_end: FrontEnd, alive: Alive) -> None:
@@ -36,26 +65,28 @@ def _page(path: Path, contents: Contents, front_end: FrontEnd, alive: Alive) -> 
 def _plot(path: Path, contents: Contents, *_: object) -> None:
     from .plots import write_plot
 
+    end = contents.end if contents.seconds is None else contents.start + contents.seconds
     write_plot(
         path,
         contents.notes,
         title=contents.recording.name,
         reference=contents.reference,
         start=contents.start,
-        end=contents.end,
+        end=end,
     )
 
 
-def _sound(path: Path, contents: Contents, *_: object) -> None:
+def _sound(path: Path, contents: Contents, _: FrontEnd, alive: Alive) -> None:
     from .sonify import write_sound
 
-    write_sound(path, contents.notes, start=contents.start, seconds=contents.seconds)
+    write_sound(path, contents.notes, start=contents.start, seconds=contents.seconds, alive=alive)
 
 
-def _stereo(path: Path, contents: Contents, *_: object) -> None:
+def _stereo(path: Path, contents: Contents, _: FrontEnd, alive: Alive) -> None:
     from .sonify import write_stereo
 
-    write_stereo(path, contents.recording, contents.notes, start=contents.start, end=contents.end)
+    start, end = contents.start, contents.end
+    write_stereo(path, contents.recording, contents.notes, start=start, end=end, alive=alive)
 
 
 _WRITERS: dict[str, Callable[[Path, Contents, FrontEnd, Alive], None]] = {

@@ -10,12 +10,35 @@ from urllib.parse import quote
 
 from . import __version__
 from .batch import Result
+from .errors import OutputError
 from .paths import is_file
 from .plan import INDEX, PAGE, Job
 from .report import row
 from .template import data_element, template
-from .whole_file import whole_file
+from .whole_file import check_place, whole_file
 from .work import Outcome
+
+_MARK = '<meta name="generator" content="partranscribe">'
+_MARK_WITHIN = 2_000  # characters from the beginning
+
+
+def check_index(folder: Path, *, overwrite: bool) -> None:
+    """Make sure that the page of a batch can be written, before the work of which it will tell.
+
+    Args:
+        folder: that the pages of the recordings are in.
+        overwrite: replace even what this program did not write.
+
+    Raises:
+        OutputError: it cannot be written, or would replace another's page.
+    """
+    path = folder / INDEX
+    check_place(path)
+    if is_file(path) and not overwrite:
+        with path.open(encoding="utf-8", errors="replace") as page:
+            if _MARK not in page.read(_MARK_WITHIN):
+                fact = f"{path}: is there, was not made by partranscribe, and would be replaced"
+                raise OutputError(f"{fact}; --overwrite allows it")
 
 
 def write_index(folder: Path, jobs: Sequence[Job], result: Result) -> Path:
@@ -48,7 +71,8 @@ def write_index(folder: Path, jobs: Sequence[Job], result: Result) -> Path:
 def _row(job: Job, outcome: Outcome | None, folder: Path) -> dict[str, Any]:
     told = row(job, outcome)
     score = told.get("score") or {}
-    page = job.extras.get(PAGE)
+    made = outcome is not None and outcome.error is None and PAGE in job.extras
+    page = job.extras[PAGE].path if made else None
     return {
         "name": job.name,
         "page": None if page is None or not is_file(page) else _link(page, folder),

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from . import remote
 from .errors import OutputError
 from .owner import Owner
+from .paths import sha256_of
 
 try:
     import fcntl
@@ -39,6 +40,34 @@ _BEAT_SECONDS = 10.0  # between two signs of life of a claim
 
 
 @dataclass(frozen=True)
+class Made:
+    """A file that was made of a recording and its notes.
+
+    Args:
+        sha256, size, modified_ns: of the file.
+        compared_with: what it compares the notes with; see `work.Settings.compared_with`.
+    """
+
+    sha256: str
+    size: int
+    modified_ns: int
+    compared_with: str
+
+    @classmethod
+    def of(cls, path: Path, compared_with: str) -> Made:
+        """A file as it is."""
+        state = path.stat()
+        return cls(sha256_of(path), state.st_size, state.st_mtime_ns, compared_with)
+
+    def is_that(self, path: Path) -> bool:
+        """Whether a file has these bytes; one of this size and date is taken for it."""
+        state = path.stat()
+        if (state.st_size, state.st_mtime_ns) == (self.size, self.modified_ns):
+            return True
+        return state.st_size == self.size and sha256_of(path) == self.sha256
+
+
+@dataclass(frozen=True)
 class Entry:
     """A recording that is done.
 
@@ -48,7 +77,7 @@ class Entry:
         size, modified_ns, source_sha256: of its file.
         work: what the notes depend on beside it; see `work.Settings.identity`.
         outputs: SHA-256 of each format.
-        extras: what each of them compares the notes with; see `work.Settings.compared_with`.
+        extras: what else was made of it, by its place.
         notes, duration_s, seconds: how many were found, of how much audio, in what time.
         finished: when, in UTC.
     """
@@ -63,7 +92,7 @@ class Entry:
     notes: int
     duration_s: float
     seconds: float
-    extras: Mapping[str, str] = field(default_factory=dict)
+    extras: Mapping[str, Made] = field(default_factory=dict)
     finished: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
 
@@ -102,7 +131,7 @@ class Manifest:
         return dict(self._entries)
 
     def has_written(self, key: str, sha256: str) -> bool:
-        """Whether an output of a recording that has these bytes was made here, now or at any time before."""
+        """Whether a file with these bytes was made of a recording here, now or at any time before."""
         self._catch_up()
         return sha256 in self._hashes.get(key, ())
 
@@ -126,8 +155,10 @@ class Manifest:
             # Half of a line, whose writer was killed, or something else
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 values = json.loads(line)
-                entry = Entry(**{one.name: values[one.name] for one in fields(Entry) if one.name in values})
-                self._hashes.setdefault(entry.key, set()).update(entry.outputs.values())
+                values["extras"] = {place: Made(**made) for place, made in values.get("extras", {}).items()}
+                entry = Entry(**{one.name: values[one.name] for one in fields(Entry)})
+                hashes = self._hashes.setdefault(entry.key, set())
+                hashes.update(entry.outputs.values(), (made.sha256 for made in entry.extras.values()))
                 self._entries[entry.key] = entry
 
     def add(self, entry: Entry) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from .audio import AUDIO_SUFFIXES
 from .note_io import SUFFIXES, format_of
@@ -24,6 +25,19 @@ EXTRA_ENDINGS = {  # the first one is that of files in a folder
     STEREO: _SOUND_ENDINGS,
     POSTERIORS: (".npz",),
 }
+
+
+class Extra(NamedTuple):
+    """A file that is made of a recording and its notes.
+
+    Args:
+        path: of the file.
+        folder: that was given, in which the file has the recording's name; None where the file was named, and
+            is made anew whatever is there.
+    """
+
+    path: Path
+    folder: Path | None
 
 
 class UsageError(ValueError):
@@ -49,12 +63,12 @@ class Job:
     outputs: Mapping[str, Path] = field(default_factory=dict)
     folder: Path | None = None
     reference: Path | None = None
-    extras: Mapping[str, Path] = field(default_factory=dict)
+    extras: Mapping[str, Extra] = field(default_factory=dict)
 
     @property
     def written(self) -> list[Path]:
         """All files that are written of it."""
-        return [*self.outputs.values(), *self.extras.values()]
+        return [*self.outputs.values(), *(extra.path for extra in self.extras.values())]
 
 
 def plan(
@@ -64,6 +78,7 @@ def plan(
     *,
     reference: Path | None = None,
     extras: Mapping[str, Path] | None = None,
+    extra_folders: Collection[str] = (),
     into_folder: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -82,6 +97,7 @@ def plan(
         reference: a note list, or a folder of them that is paired with the recordings by name.
         extras: what else is made, by its kind in `EXTRA_ENDINGS`: a file for one recording, or a folder that
             mirrors the tree of the sources.
+        extra_folders: kinds whose path is a folder, even if its name looks like that of a file.
         into_folder: `output` is a folder, even if its name looks like that of a file.
         include, exclude: patterns such as `*.flac` or `live/*`, of names or of paths below a source folder.
             Of what a folder holds, recordings that any of the first fits are meant (or all, without one),
@@ -107,16 +123,26 @@ def plan(
             raise UsageError(f"{job.source} would be replaced by its own notes; write elsewhere with -o")
     if reference is not None:
         jobs = _with_references(jobs, found, reference)
-    return with_extras(jobs, extras, [recording.below for recording in found]) if extras else jobs
+    if not extras:
+        return jobs
+    for kind in (SOUND, STEREO):
+        for source in filter(is_folder, sources if kind in extras else ()):
+            if Path(place(extras[kind])).is_relative_to(place(source)):
+                fact = f"{extras[kind]} lies in {source}, where its sound would be taken for a recording"
+                raise UsageError(f"{fact}; name another folder")
+    return with_extras(jobs, extras, [recording.below for recording in found], extra_folders)
 
 
-def with_extras(jobs: Sequence[Job], extras: Mapping[str, Path], below: Sequence[Path]) -> list[Job]:
+def with_extras(
+    jobs: Sequence[Job], extras: Mapping[str, Path], below: Sequence[Path], folders: Collection[str] = ()
+) -> list[Job]:
     """The jobs, with what else is made of each.
 
     Args:
         jobs: of a call.
         extras: see `plan`.
         below: path of each job's recording from the folder that an extra's folder mirrors.
+        folders: kinds whose path is a folder, even if its name looks like that of a file.
 
     Raises:
         UsageError: an extra is one file for several jobs, has an unknown ending, would be made of a recording
@@ -125,36 +151,42 @@ def with_extras(jobs: Sequence[Job], extras: Mapping[str, Path], below: Sequence
     wanted = []
     for job, path_below in zip(jobs, below, strict=True):
         is_note_list = len(jobs) > 1 and not job.outputs  # which fails by itself
-        kinds = {} if is_note_list else extras
-        made = {kind: _extra(kind, path, job, path_below, len(jobs)) for kind, path in kinds.items()}
+        made = {
+            kind: _extra(kind, path, job, path_below, len(jobs), is_folder=kind in folders)
+            for kind, path in ({} if is_note_list else extras).items()
+        }
         wanted.append(replace(job, extras=made))
-    taken = {place(path) for job in wanted for path in (job.source, job.reference) if path is not None}
-    taken |= {place(path) for job in wanted for path in job.outputs.values()}
+    others = {place(path) for job in wanted for path in (job.source, job.reference) if path is not None}
+    others |= {place(path) for job in wanted for path in job.outputs.values()}
+    taken: dict[str, Path] = {}
     for job in wanted:
-        for path in job.extras.values():
+        for path in (extra.path for extra in job.extras.values()):
             if is_remote(job.source):
                 raise UsageError(f"{job.source}: {path} is made of a recording on this machine; copy it here")
+            if place(path) in others:
+                raise UsageError(f"{path} would replace a recording, its notes or a reference; name another")
             if place(path) in taken:
-                raise UsageError(f"{path} would replace a recording or what is made of one; name another")
-            taken.add(place(path))
+                both = f"{taken[place(path)]} and {job.source}"
+                raise UsageError(f"{both} would both be written to {path}; name different folders")
+            taken[place(path)] = job.source
     return wanted
 
 
-def _extra(kind: str, path: Path, job: Job, below: Path, jobs: int) -> Path:
+def _extra(kind: str, path: Path, job: Job, below: Path, jobs: int, *, is_folder: bool) -> Extra:
     """Where an extra of a job goes."""
     endings = EXTRA_ENDINGS[kind]
-    if names_folder(path):
+    if is_folder or names_folder(path):
         named = next(iter(job.outputs.values()), job.source)  # a recording may keep its ending in it
         name = f"{named.name.removesuffix(named.suffix)}{endings[0]}"
         if name.lower() == INDEX:
             name = f"{job.source.name}{endings[0]}"
-        return path / below.parent / name
+        return Extra(path / below.parent / name, path)
     if path.suffix.lower() not in endings:
         fact = f"{path}: {path.suffix!r} is no ending of a {kind}"
         raise UsageError(f"{fact}; use {' or '.join(endings)}, or name a folder")
     if jobs > 1:
         raise UsageError(f"{path} is the {kind} of one recording, and there are {jobs}; name a folder")
-    return path
+    return Extra(path, None)
 
 
 @dataclass(frozen=True)

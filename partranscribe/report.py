@@ -102,7 +102,7 @@ def row(job: Job, outcome: Outcome | None) -> dict[str, Any]:
         "status": _status(outcome),
         "reason": "",
         "outputs": {name: str(path) for name, path in job.outputs.items()},
-        "extras": {kind: str(path) for kind, path in job.extras.items()},
+        "extras": {kind: str(extra.path) for kind, extra in job.extras.items()},
         "reference": None if job.reference is None else str(job.reference),
     }
     if outcome is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,12 @@ Samples = NDArray[np.float32]
 
 
 def write_sound(
-    path: Path, notes: Sequence[Note], *, start: float = 0.0, seconds: float | None = None
+    path: Path,
+    notes: Sequence[Note],
+    *,
+    start: float = 0.0,
+    seconds: float | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Write notes as sound, whole or not at all, in memory that does not grow with its length.
 
@@ -50,6 +55,7 @@ def write_sound(
         notes: in any order; those on keys that a piano does not have are left out.
         start: seconds of the notes' time at which the sound begins, >= 0.
         seconds: how long it is; None to end when the last note has died away.
+        alive: is called now and then, for one who waits.
 
     Raises:
         OutputError: the ending is unknown, the length is, or the file cannot be written.
@@ -60,13 +66,19 @@ def write_sound(
     samples = voices.end - first if seconds is None else round(seconds * SAMPLE_RATE)
     if seconds is None and samples <= 0:
         raise OutputError(f"{path}: no note sounds after {start:g} s; tell how long the silence shall be")
-    peak = _level(_parts(voices, first, samples)).peak
+    peak = _level(_parts(voices, first, samples), alive).peak
     gain = min(_GAIN, _HIGHEST_PEAK / peak) if peak else 1.0
-    _write(path, 1, (gain * part for part in _parts(voices, first, samples)))
+    _write(path, 1, (gain * part for part in _parts(voices, first, samples)), alive)
 
 
 def write_stereo(
-    path: Path, recording: Path, notes: Sequence[Note], *, start: float = 0.0, end: float | None = None
+    path: Path,
+    recording: Path,
+    notes: Sequence[Note],
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a recording on the left and its notes on the right, as `write_sound` does, for as long as it is.
 
@@ -78,6 +90,7 @@ def write_stereo(
         notes: in any order, in the time of the recording.
         start: seconds from the start of the recording at which the sound begins, >= 0.
         end: seconds from there at which it ends; None for the end of the recording.
+        alive: is called now and then, for one who waits.
 
     Raises:
         AudioError: the recording cannot be read.
@@ -90,12 +103,12 @@ def write_stereo(
     def recorded() -> Iterator[Samples]:
         return read_blocks(recording, SAMPLE_RATE, start=start, end=end, block_seconds=_BLOCK_SECONDS)
 
-    left = _level(recorded())
-    right = _level(_parts(voices, first, left.samples))
+    left = _level(recorded(), alive)
+    right = _level(_parts(voices, first, left.samples), alive)
     gain = min(1.0, _HIGHEST_PEAK / left.peak) if left.peak else 1.0
     balance = min(left.rms / right.rms, left.peak / right.peak) if right.peak else 1.0
     pairs = zip(recorded(), _parts(voices, first, left.samples), strict=True)
-    _write(path, 2, (gain * np.stack((one, balance * other), axis=1) for one, other in pairs))
+    _write(path, 2, (gain * np.stack((one, balance * other), axis=1) for one, other in pairs), alive)
 
 
 def check_format(path: Path) -> None:
@@ -134,22 +147,26 @@ class _Level(NamedTuple):
     rms: float
 
 
-def _level(blocks: Iterable[Samples]) -> _Level:
+def _level(blocks: Iterable[Samples], alive: Callable[[], None]) -> _Level:
     samples, peak, energy = 0, 0.0, 0.0
     for block in blocks:
+        alive()
         samples += len(block)
         peak = max(peak, float(np.abs(block).max()))
         energy += float(np.sum(np.square(block, dtype=np.float64)))
     return _Level(samples, peak, float(np.sqrt(energy / max(samples, 1))))
 
 
-def _write(path: Path, channels: int, blocks: Iterable[NDArray[np.floating]]) -> None:
+def _write(
+    path: Path, channels: int, blocks: Iterable[NDArray[np.floating]], alive: Callable[[], None]
+) -> None:
     """Write (samples,) or (samples, channels) each."""
     container, codec = FORMATS[path.suffix.lower()]
     with whole_file(path) as temporary:
         try:
             with soundfile.SoundFile(temporary, "w", SAMPLE_RATE, channels, codec, format=container) as file:
                 for block in blocks:
+                    alive()
                     for begin in range(0, len(block), _WRITTEN):
                         file.write(block[begin : begin + _WRITTEN])
         except soundfile.SoundFileError as error:

@@ -84,6 +84,7 @@ def write_view(
         pictures.seek(0)
         copyfileobj(pictures, page)
         for index, piece in enumerate(opus.opus_pieces(_blocks(contents, opus.SAMPLE_RATE))):
+            alive()
             page.write(bytes_element(f"piece-{index}", piece))
         page.write(view.tail)
 

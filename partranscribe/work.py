@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -13,21 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .audio import probe
-from .errors import AudioError, OutputError, PartranscribeError
-from .manifest import Entry, Manifest, key_of, manifest_of
+from .errors import AudioError, NoteFileError, OutputError, PartranscribeError
+from .manifest import Entry, Made, Manifest, key_of, manifest_of
 from .note_io import PEDAL_THRESHOLD, WRITERS, format_of, read_notes
 from .notes import Note
-from .paths import is_file, is_folder, sha256_of
-from .plan import POSTERIORS, Job
+from .paths import is_file, is_folder, leads_out, place, sha256_of
+from .plan import PAGE, PLOT, POSTERIORS, Job
 from .released import DEFAULT_NAME, checkpoint_path
 from .remote import appearing, fetched, is_remote, named, told
 from .score import Score, read_reference, score
-from .whole_file import check_place
+from .whole_file import check_place, partial_name
 
 if TYPE_CHECKING:  # torch is loaded when there is something to transcribe
     from .frontend import LogMel
     from .timings import Timings
     from .transcribe import Transcriber, Transcription
+    from .view import Contents
 
 
 _TELLING = ("json", "csv", "tsv", "midi")  # formats, from the one that holds the most of a note
@@ -89,17 +90,20 @@ class Settings:
             "end_s": self.end,
         }
 
-    def compared_with(self, job: Job) -> str:
-        """What the extras of a job compare its notes with; empty without a reference.
+    def compared_with(self, job: Job, kind: str) -> str:
+        """What an extra of a job compares its notes with; empty if with nothing.
 
         Raises:
-            PartranscribeError: the reference is behind a URL, and cannot be read.
-            OSError: it cannot be read.
+            PartranscribeError: the reference cannot be read.
         """
-        if job.reference is None:
+        if job.reference is None or kind not in (PAGE, PLOT):
             return ""
-        with told(job.reference):
-            return f"{sha256_of(job.reference)} {self.pedal_threshold}"
+        try:
+            with told(job.reference):
+                return f"{sha256_of(job.reference)} {self.pedal_threshold}"
+        except OSError as error:
+            fact = f"{job.reference}: cannot be read ({error.strerror or error})"
+            raise NoteFileError(f"{fact}; is the path right?") from error
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,7 @@ class _Begun(NamedTuple):
         length: seconds that the recording's header tells.
         began: by the clock of `time.perf_counter`.
         size, modified_ns: of the recording's file.
+        posteriors: where state probabilities wait until the notes are written; None if nobody asks for them.
     """
 
     job: Job
@@ -212,6 +217,7 @@ class _Begun(NamedTuple):
     began: float
     size: int
     modified_ns: int
+    posteriors: Path | None
 
 
 def _begin(job: Job, watcher: Watcher, copies: ExitStack) -> _Begun:
@@ -228,7 +234,12 @@ def _begin(job: Job, watcher: Watcher, copies: ExitStack) -> _Begun:
     for path in job.written:
         if not is_remote(path):
             check_place(path)
-    return _Begun(job, file, length, time.perf_counter(), state.st_size, state.st_mtime_ns)
+    posteriors = None
+    if POSTERIORS in job.extras:
+        path = job.extras[POSTERIORS].path
+        posteriors = path.with_name(partial_name(path.suffix))
+        copies.callback(posteriors.unlink, missing_ok=True)
+    return _Begun(job, file, length, time.perf_counter(), state.st_size, state.st_mtime_ns, posteriors)
 
 
 def _refuse_note_list(source: Path) -> None:
@@ -241,7 +252,7 @@ def _transcribe(
 ) -> Iterator[Transcription | PartranscribeError]:
     """The notes of each, or why there are none. What fails them all is looked for in each alone."""
     start, end = settings.start, settings.end
-    if len(begun) > 1 and not any(POSTERIORS in one.job.extras for one in begun):
+    if len(begun) > 1 and not any(one.posteriors for one in begun):
         try:
             yield from list(
                 transcriber.transcribe_several(
@@ -257,7 +268,9 @@ def _transcribe(
     for one in begun:
         progress = partial(watcher.advanced, one.job)
         hear = partial(transcriber.transcribe, one.file, start=start, end=end, progress=progress)
-        yield _guarded(one.job, partial(hear, posteriors=one.job.extras.get(POSTERIORS)))
+        if one.posteriors is not None:
+            hear = partial(hear, posteriors=one.posteriors)
+        yield _guarded(one.job, hear)
 
 
 def _finish(
@@ -290,55 +303,66 @@ def _finish(
                 manifest.add(entry)
     try:
         wanted = _wanted(job, settings, start + result.duration if start or end is not None else None)
-        with transcriber.timings.stage("extras") if job.extras else nullcontext():
-            name, log_mel = transcriber.info.name, transcriber.log_mel
-            alive = partial(watcher.advanced, job, result.duration)
-            seconds = result.duration
-            _write_extras(job, settings, result.notes, name, wanted, lambda: log_mel, seconds, alive)
-        if job.extras and job.folder is not None:
-            made = dict.fromkeys(job.extras, settings.compared_with(job))
-            manifest.add(replace(entry, extras={**entry.extras, **made}))
-        return replace(done, score=None if wanted is None else score(result.notes, wanted))
+        done = replace(done, score=None if wanted is None else score(result.notes, wanted))
     except PartranscribeError as error:
         return replace(done, error=error)
+    if not job.extras:
+        return done
+
+    def enter(kind: str, path: Path, temporary: Path) -> None:
+        nonlocal entry
+        if job.folder is not None:
+            made = Made.of(temporary, settings.compared_with(job, kind))
+            entry = replace(entry, extras={**entry.extras, place(path): made})
+            manifest.add(entry)
+
+    from .extras import write_extras
+
+    try:
+        with transcriber.timings.stage("extras"):
+            write_extras(
+                job.extras,
+                _contents(job, settings, result.notes, transcriber.info.name, wanted, result.duration),
+                lambda: transcriber.log_mel,
+                begun.posteriors,
+                partial(watcher.advanced, job, result.duration),
+                enter,
+            )
+    except PartranscribeError as error:
+        return replace(done, error=error)
+    return done
 
 
-def write_extras(job: Job, notes: Path, settings: Settings) -> None:
-    """Write the extras of a job, with notes that are there already.
+def view(job: Job, notes: Path, settings: Settings) -> None:
+    """Write the page of a job, with notes that are there already.
 
     Args:
-        job: with extras for which the notes are enough.
+        job: with a page.
         notes: a note list.
         settings: of the call.
 
     Raises:
-        PartranscribeError: the recording, the notes or the reference cannot be read, or an extra not written.
+        PartranscribeError: the recording, the notes or the reference cannot be read, or the page not written.
     """
+    from .extras import write_extras
+
     _refuse_note_list(job.source)
     written = read_notes(notes, pedal_threshold=settings.pedal_threshold)
-    _write_extras(
-        job, settings, written, notes.name, _wanted(job, settings, settings.end), settings.front_end
-    )
+    wanted = _wanted(job, settings, settings.end)
+    write_extras(job.extras, _contents(job, settings, written, notes.name, wanted), settings.front_end)
 
 
-def _write_extras(
+def _contents(
     job: Job,
     settings: Settings,
     notes: Sequence[Note],
     notes_from: str,
     wanted: Sequence[Note] | None,
-    front_end: Callable[[], LogMel],
     seconds: float | None = None,
-    alive: Callable[[], None] = lambda: None,
-) -> None:
-    """Write those extras of a job for which its notes are enough."""
-    kinds = [kind for kind in job.extras if kind != POSTERIORS]
-    if not kinds:
-        return
-    from .extras import write_extra
+) -> Contents:
     from .view import Contents
 
-    contents = Contents(
+    return Contents(
         recording=job.source,
         notes=notes,
         notes_from=notes_from,
@@ -348,8 +372,6 @@ def _write_extras(
         end=settings.end,
         seconds=seconds,
     )
-    for kind in kinds:
-        write_extra(kind, job.extras[kind], contents, front_end, alive)
 
 
 def _source_sha256(begun: _Begun) -> str:
@@ -372,10 +394,11 @@ def _entry(
     """What the manifest is told; other outputs and extras that were made of the same stay entered."""
     key = key_of(manifest.folder, done.job.outputs)
     outputs = {name: sha256(content).hexdigest() for name, content in contents.items()}
-    extras: Mapping[str, str] = {}
+    extras: Mapping[str, Made] = {}
     before = manifest.get(key)
     if before is not None and (before.source_sha256, before.work) == (done.source_sha256, identity):
-        outputs, extras = {**before.outputs, **outputs}, before.extras
+        same = all(before.outputs.get(name, made) == made for name, made in outputs.items())
+        outputs, extras = {**before.outputs, **outputs}, before.extras if same else {}
     return Entry(
         key=key,
         source=done.job.name,
@@ -425,11 +448,36 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], se
 
 
 def _has_extras(job: Job, entry: Entry, settings: Settings) -> bool:
-    """Whether the extras of a job are there, and made of the entry's notes and the job's reference."""
-    if not job.extras:
-        return True
-    compared = settings.compared_with(job)
-    return all(is_file(path) and entry.extras.get(kind) == compared for kind, path in job.extras.items())
+    """Whether the extras of a job are those that were made of the entry's notes and the job's reference."""
+    for kind, extra in job.extras.items():
+        made = entry.extras.get(place(extra.path))
+        if made is None or not is_file(extra.path) or not made.is_that(extra.path):
+            return False
+        if made.compared_with != settings.compared_with(job, kind):
+            return False
+    return True
+
+
+def refuse_foreign_extras(job: Job, manifest: Manifest | None) -> None:
+    """Make sure that what is made beside the notes takes the place of nothing else in a folder.
+
+    Args:
+        job: that is to be done.
+        manifest: of its outputs; None if they are not entered.
+
+    Raises:
+        OutputError: something is there that was not made by this program, or a link leads out of the folder.
+    """
+    for extra in job.extras.values():
+        if extra.folder is None:
+            continue
+        if leads_out(extra.path, extra.folder):
+            fact = f"{extra.path}: a link leads it out of {extra.folder}"
+            raise OutputError(f"{fact}; take the link away, or write elsewhere")
+        key = "" if manifest is None else key_of(manifest.folder, job.outputs)
+        if is_file(extra.path) and (manifest is None or not manifest.has_written(key, sha256_of(extra.path))):
+            fact = f"{extra.path}: is already there, and would be replaced"
+            raise OutputError(f"{fact}; --overwrite allows it")
 
 
 def _is_source(source: Path, entry: Entry) -> bool:
@@ -453,8 +501,8 @@ def keep(job: Job, reason: str, settings: Settings, entry: Entry | None = None) 
         job: with outputs.
         reason: from `reason_to_keep`; empty for what was done meanwhile.
         settings: of the call.
-        entry: the job's own, of the outputs that are there. Without it they are another's work, of which the
-            extras are made here.
+        entry: the job's own, of the outputs that are there; None if they are another's work, of which nothing
+            else is made.
     """
     outcome = Outcome(job, kept=reason)
     if entry is not None:
@@ -465,17 +513,15 @@ def keep(job: Job, reason: str, settings: Settings, entry: Entry | None = None) 
             seconds=entry.seconds,
             source_sha256=entry.source_sha256,
         )
-    if job.reference is None and (entry is not None or not job.extras):
+    written = job.outputs[min(job.outputs, key=_TELLING.index)]
+    missing = [extra.path for extra in job.extras.values() if entry is None and not is_file(extra.path)]
+    if missing:
+        fact = f"{missing[0]}: is not made, as {written} is {reason}"
+        return replace(outcome, error=OutputError(f"{fact}; --overwrite makes all anew"))
+    if job.reference is None:
         return outcome
     try:
-        written = job.outputs[min(job.outputs, key=_TELLING.index)]
         notes, wanted = read_notes(written), _wanted(job, settings, settings.end)
-        if entry is None:
-            if POSTERIORS in job.extras:
-                raise OutputError(
-                    f"{written}: is {reason}, and has no state probabilities; --overwrite makes it anew"
-                )
-            _write_extras(job, settings, notes, written.name, wanted, settings.front_end)
         measured = None if wanted is None else score(notes, wanted)
     except PartranscribeError as error:
         return replace(outcome, error=error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click.testing
@@ -16,7 +17,6 @@ from partranscribe import extras
 from partranscribe.batch import Result, run, would_keep
 from partranscribe.cli import main
 from partranscribe.errors import OutputError
-from partranscribe.manifest import Manifest
 from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.plan import EXTRA_ENDINGS, PAGE, PLOT, POSTERIORS, SOUND, STEREO, Job, plan
@@ -58,7 +58,7 @@ def notes_of(page: Path) -> list[float]:
 def test_pages_are_made_once(songs: Path, settings: Settings) -> None:
     jobs = jobs_of(songs)
     assert statuses(run(jobs, settings, processes=0)) == "dd"
-    pages = [job.extras[PAGE] for job in jobs]
+    pages = [job.extras[PAGE].path for job in jobs]
     made = [page.stat().st_mtime_ns for page in pages]
     for job, page in zip(jobs, pages, strict=True):
         (notes,) = job.outputs.values()
@@ -75,7 +75,7 @@ def test_a_page_that_is_missing_is_made(songs: Path, settings: Settings) -> None
     jobs = jobs_of(songs)
     assert would_keep(jobs, settings) == {}
     assert statuses(run(jobs, settings, processes=0)) == "dd"
-    jobs[0].extras[PAGE].unlink()
+    jobs[0].extras[PAGE].path.unlink()
     assert statuses(run(jobs, settings, processes=0)) == "dk"
 
 
@@ -85,46 +85,106 @@ def test_a_page_is_made_anew_for_another_reference(songs: Path, settings: Settin
     run(jobs_of(songs), settings, processes=0)
     jobs = jobs_of(songs, truth)
     assert statuses(run(jobs, settings, processes=0)) == "dk"
-    assert '"reference_name":"a.csv"' in jobs[0].extras[PAGE].read_text("utf-8")
+    assert '"reference_name":"a.csv"' in jobs[0].extras[PAGE].path.read_text("utf-8")
     assert statuses(run(jobs, settings, processes=0)) == "kk"
     write_notes(truth / "a.csv", TRUTH[:1])
     assert statuses(run(jobs, settings, processes=0)) == "dk"
 
 
-def test_a_page_that_fails_costs_no_notes_and_is_made_the_next_time(
+def test_a_sound_does_not_depend_on_the_reference(songs: Path, settings: Settings) -> None:
+    write_notes(songs.parent / "truth" / "a.csv", TRUTH)
+    for reference, expected in ((None, "dd"), (songs.parent / "truth", "kk")):
+        jobs = plan([songs], songs.parent / "out", reference=reference, extras={SOUND: songs.parent / "s"})
+        assert statuses(run(jobs, settings, processes=0)) == expected
+
+
+def test_an_extra_that_fails_costs_nothing_else_and_is_made_the_next_time(
     songs: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OutputError("no room on the disk")
 
-    jobs = jobs_of(songs)
+    both = {PAGE: songs.parent / "pages", SOUND: songs.parent / "sound"}
+    jobs = plan([songs], songs.parent / "out", extras=both)
     with monkeypatch.context() as broken:
         broken.setattr(extras, "write_view", refuse)
         assert statuses(run(jobs, settings, processes=0)) == "ff"
-    assert all(path.exists() for job in jobs for path in job.outputs.values())
-    assert all(not entry.extras for entry in Manifest(songs.parent / "out").entries().values())
+    for job in jobs:
+        assert all(path.exists() for path in (*job.outputs.values(), job.extras[SOUND].path))
+        assert [*job.extras[PAGE].path.parent.iterdir()] == []
     assert statuses(run(jobs, settings, processes=0)) == "dd"
+    assert statuses(run(jobs, settings, processes=0)) == "kk"
 
 
-def test_notes_that_were_edited_stay_and_are_what_the_page_shows(songs: Path, settings: Settings) -> None:
+def test_notes_that_were_edited_stay_and_nothing_is_made_of_them(songs: Path, settings: Settings) -> None:
     jobs = jobs_of(songs)
     run(jobs, settings, processes=0)
     (edited,) = jobs[0].outputs.values()
     write_notes(edited, TRUTH)
     before = edited.read_bytes()
     assert statuses(run(jobs, settings, processes=0)) == "kk"
+    jobs[0].extras[PAGE].path.unlink()
+    (outcome, _) = run(jobs, settings, processes=0).outcomes
+    assert "is not made, as" in str(outcome.error)
+    assert "is changed since it was made; --overwrite makes all anew" in str(outcome.error)
     assert edited.read_bytes() == before
-    assert notes_of(jobs[0].extras[PAGE]) == pytest.approx([0.2, 0.4], abs=1e-3)
 
 
-def test_edited_notes_tell_no_state_probabilities(songs: Path, settings: Settings) -> None:
-    (job,) = plan([songs / "a.wav"], songs.parent / "out")
-    run([job], settings, processes=0)
-    (edited,) = job.outputs.values()
-    write_notes(edited, TRUTH)
-    jobs = plan([songs / "a.wav"], songs.parent / "out", extras={POSTERIORS: songs.parent / "p.npz"})
+@pytest.mark.parametrize("output", ["out", "a.mid"])
+def test_what_something_else_made_is_replaced_by_no_extra(
+    output: str, songs: Path, settings: Settings
+) -> None:
+    mine = songs.parent / "sound" / "a.wav"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    jobs = plan([songs / "a.wav"], songs.parent / output, extras={SOUND: mine.parent})
     (outcome,) = run(jobs, settings, processes=0).outcomes
-    assert "has no state probabilities; --overwrite makes it anew" in str(outcome.error)
+    assert "is already there, and would be replaced; --overwrite allows it" in str(outcome.error)
+    assert mine.read_bytes() == b"mine"
+    assert not any(path.exists() for path in jobs[0].outputs.values())
+    assert statuses(run(jobs, settings, processes=0, overwrite=True)) == "d"
+    assert mine.read_bytes()[:4] == b"RIFF"
+
+
+def test_an_extra_that_was_named_is_made_anew(songs: Path, settings: Settings) -> None:
+    named = songs.parent / "a.html"
+    named.write_bytes(b"mine")
+    jobs = plan([songs / "a.wav"], songs.parent / "out", extras={PAGE: named})
+    assert statuses(run(jobs, settings, processes=0)) == "d"
+    assert notes_of(named)
+    assert statuses(run(jobs, settings, processes=0)) == "k"
+
+
+def test_a_link_leads_no_extra_out_of_its_folder(songs: Path, settings: Settings) -> None:
+    (songs.parent / "pages").mkdir()
+    (songs.parent / "pages" / "a.html").symlink_to(songs.parent / "elsewhere.html")
+    (outcome, other) = run(jobs_of(songs), settings, processes=0).outcomes
+    assert "a link leads it out of" in str(outcome.error)
+    assert other.error is None
+    assert not (songs.parent / "elsewhere.html").exists()
+
+
+def test_a_page_of_other_settings_is_not_taken_for_done(songs: Path, settings: Settings) -> None:
+    """Pages in two folders, of which the first was made of a part."""
+    first, second = ({PAGE: songs.parent / name} for name in ("first", "second"))
+    part = replace(settings, end=0.5)
+    for settings_now, made in ((part, first), (settings, second), (settings, first)):
+        jobs = plan([songs / "a.wav"], songs.parent / "out", extras=made)
+        assert statuses(run(jobs, settings_now, processes=0)) == "d"
+    assert '"end_s":1.0' in jobs[0].extras[PAGE].path.read_text("utf-8")
+    assert statuses(run(jobs, settings, processes=0)) == "k"
+
+
+def test_posteriors_of_a_run_that_failed_leave_nothing(
+    songs: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = plan([songs / "a.wav"], songs.parent / "out", extras={POSTERIORS: songs.parent / "p"})
+    with monkeypatch.context() as broken:
+        broken.setattr("partranscribe.work._source_sha256", lambda _: 1 / 0)
+        assert statuses(run(jobs, settings, processes=0)) == "f"
+    assert [*(songs.parent / "p").iterdir()] == []
+    assert statuses(run(jobs, settings, processes=0)) == "d"
+    assert [path.name for path in (songs.parent / "p").iterdir()] == ["a.npz"]
 
 
 def call(*arguments: object) -> click.testing.Result:

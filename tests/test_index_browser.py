@@ -11,7 +11,7 @@ import pytest
 from partranscribe.batch import Result
 from partranscribe.errors import AudioError
 from partranscribe.index import write_index
-from partranscribe.plan import PAGE, Job
+from partranscribe.plan import PAGE, Extra, Job
 from partranscribe.score import Measure, Score
 from partranscribe.work import Outcome
 from shown import IN_CHROMIUM, Shown
@@ -47,7 +47,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
         page.parent.mkdir(exist_ok=True)
         if place < 3:
             page.write_text(f"<!doctype html><title>{place}</title>")
-        jobs.append(Job(Path("in") / name, name, extras={PAGE: page}))
+        jobs.append(Job(Path("in") / name, name, extras={PAGE: Extra(page, folder)}))
     outcomes = [
         Outcome(jobs[0], notes=20, duration=60.0, score=scored(0.5)),
         Outcome(jobs[1], notes=3, duration=3725.0, score=scored(0.75)),

@@ -10,7 +10,7 @@ import pytest
 
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
-from partranscribe.plan import PAGE, POSTERIORS, SOUND, Job, UsageError, plan, with_extras
+from partranscribe.plan import PAGE, POSTERIORS, SOUND, STEREO, Extra, Job, UsageError, plan, with_extras
 from synth import recording
 
 
@@ -243,12 +243,12 @@ def test_the_reference_of_a_file_is_found_by_its_name(
 
 
 def extras(jobs: Sequence[Job], root: Path) -> list[list[str]]:
-    return [[path.relative_to(root).as_posix() for path in job.extras.values()] for job in jobs]
+    return [[one.path.relative_to(root).as_posix() for one in job.extras.values()] for job in jobs]
 
 
 def test_extra_of_one_recording_is_a_file(tmp_path: Path) -> None:
     (job,) = plan([tmp_path / "song.wav"], None, extras={PAGE: tmp_path / "x" / "page.HTM"})
-    assert job.extras == {PAGE: tmp_path / "x" / "page.HTM"}
+    assert job.extras == {PAGE: Extra(tmp_path / "x" / "page.HTM", None)}
     assert job.written == [tmp_path / "song.mid", tmp_path / "x" / "page.HTM"]
 
 
@@ -266,7 +266,9 @@ def test_extras_of_several_mirror_the_tree_of_their_sources(tmp_path: Path) -> N
     assert extras(plan([songs], tmp_path / "out", extras=made), tmp_path) == expected
     assert extras(plan([songs], None, extras=made), tmp_path) == expected
     (job,) = plan([songs / "a.wav"], None, extras={PAGE: tmp_path / "pages"})
-    assert job.extras == {PAGE: tmp_path / "pages" / "a.html"}
+    assert job.extras == {PAGE: Extra(tmp_path / "pages" / "a.html", tmp_path / "pages")}
+    jobs = plan([songs / "a.wav"], None, extras={PAGE: tmp_path / "a.html"}, extra_folders=[PAGE])
+    assert extras(jobs, tmp_path) == [["a.html/a.html"]]
 
 
 def test_extras_of_several_folders_lie_under_their_names(tmp_path: Path) -> None:
@@ -289,11 +291,12 @@ def test_note_list_among_recordings_has_no_extras(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sources", "kind", "path", "fact"),
     [
-        (["in"], SOUND, "in", "would replace a recording"),
+        (["in"], SOUND, "in", "lies in in, where its sound would be taken for a recording"),
+        (["in"], STEREO, "in/sound", "lies in in, where its sound would be taken for a recording"),
         (["in/a.wav"], SOUND, "in/b.wav.mp4", "is no ending of a sound"),
         (["in/a.wav"], SOUND, "in/a.wav", "would replace a recording"),
         (["in/a.wav", "in/b.wav"], PAGE, "x.html", "the page of one recording, and there are 2"),
-        (["in/a.wav", "live/a.wav"], PAGE, "pages", "would replace a recording or what is made of one"),
+        (["in/a.wav", "live/a.wav"], PAGE, "pages", "in/a.wav and live/a.wav would both be written to"),
     ],
 )
 def test_extras_that_cannot_be_meant_are_refused(
@@ -303,6 +306,12 @@ def test_extras_that_cannot_be_meant_are_refused(
     empty(Path("in/a.wav"), Path("in/b.wav"), Path("live/a.wav"))
     with pytest.raises(UsageError, match=fact):
         plan([Path(one) for one in sources], None, extras={kind: Path(path)})
+
+
+def test_two_extras_of_a_recording_are_two_files(tmp_path: Path) -> None:
+    both = {SOUND: tmp_path / "sound", STEREO: tmp_path / "sound"}
+    with pytest.raises(UsageError, match="would both be written to"):
+        plan([tmp_path / "a.wav"], None, extras=both)
 
 
 def test_extra_replaces_no_reference(tmp_path: Path) -> None:
