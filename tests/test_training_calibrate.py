@@ -76,6 +76,17 @@ def test_the_settings_behind_the_references_are_found(lively: Par, changes: dict
         assert getattr(found.settings, name) == value
 
 
+def test_offsets_are_those_of_all_kinds_of_recordings(lively: Par) -> None:
+    early, late = (recordings(lively, DecodeConfig(offset_bias=bias)) for bias in (0.75, -0.25))
+    held_out = hold_out(lively, TINY, early)
+    alone = calibrate(lively, held_out)
+    assert calibrate(lively, held_out, [hold_out(lively, TINY, early)]) == alone
+    both = calibrate(lively, held_out, [hold_out(lively, TINY, late)] * 3)
+    assert both.settings.offset_bias < alone.settings.offset_bias
+    assert both.score == measure(lively, held_out, both.settings)
+    assert both.score.note_offset.f1 < alone.score.note_offset.f1
+
+
 def test_a_quick_validation_takes_the_better_of_its_settings(lively: Par) -> None:
     pieces = recordings(lively, DecodeConfig(restrike_frames=2, offset_bias=0.5))
     score = validate_quickly(lively, hold_out(lively, TINY, pieces))

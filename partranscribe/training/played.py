@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..note_array import ONSET_COLUMN
 from ..sampler import Instrument, SamplerSettings, load_instrument
-from .data import Passage, fingerprint
+from .data import Passage, Recording, fingerprint
 from .synthesis import Performance, load_performance, render_excerpt, vary, vary_instrument
 
 
@@ -70,6 +71,22 @@ class Played:
         sampler = SamplerSettings(undamped_from=int(rng.integers(lowest, highest + 1)))
         sampler = vary_instrument(instrument, rng, sampler)
         return render_excerpt(performance, instrument, begin, samples, sampler)
+
+    def recordings(self, count: int, seconds: float) -> list[Recording]:
+        """The same passages at every call, as recordings of their own.
+
+        Args:
+            count: how many.
+            seconds: of each.
+        """
+        rng = np.random.default_rng(0)
+        samples = round(seconds * self._instruments[0].sample_rate)
+        found = []
+        for number in range(count):
+            audio, notes = self.draw(samples, 0, rng)
+            integers = np.round(np.clip(audio, -1.0, 1.0) * 32767).astype(np.int16)
+            found.append(Recording(f"passage {number}", integers, notes[notes[:, ONSET_COLUMN] >= 0]))
+        return found
 
 
 def load_performances(folder: Path, cache: Path) -> list[Performance]:

@@ -35,6 +35,7 @@ _SECTIONS = ("model", "front_end", "augment", "context_noise", "played", *get_ar
 _DEEPEST = 8  # recipes that extend each other
 _VALIDATION_PIECES, _VALIDATION_SECONDS = 8, 20.0
 _CALIBRATION_PIECES, _CALIBRATION_SECONDS = 24, 60.0
+_TRAINED_SECONDS = 30.0  # of each piece that was trained on, for the calibration of offsets
 _UNMOVED = 0.0005  # of an F1 of 0..1
 
 
@@ -196,13 +197,15 @@ def train(
     if model is None or not heard:
         raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
     told = {"hours_heard": round(heard_before + heard, 1), "data": data.names}
-    export(model, config, loaded.held_out, run / "checkpoint.safetensors", recipe.name, told, report)
+    others = loaded.trained(recipe.played)
+    export(model, config, loaded.held_out, others, run / "checkpoint.safetensors", recipe.name, told, report)
 
 
 def export(
     model: Par,
     config: Config,
     held_out: Sequence[Recording],
+    others: Sequence[Sequence[Recording]],
     path: Path,
     name: str,
     training: Mapping[str, Any],
@@ -214,6 +217,7 @@ def export(
         model: in evaluation mode.
         config: its front end and network.
         held_out: recordings to calibrate on; without any, nothing is calibrated or halved.
+        others: recordings of other kinds, for the calibration of offsets.
         path: of the checkpoint.
         name, training: what it says of itself.
         report: is told of the calibration.
@@ -221,7 +225,11 @@ def export(
     dtype = torch.float32
     if held_out:
         held_out = _spread(held_out, _CALIBRATION_PIECES)
-        settings, score = calibrate(model, hold_out(model, config, held_out, _CALIBRATION_SECONDS))
+        settings, score = calibrate(
+            model,
+            hold_out(model, config, held_out, _CALIBRATION_SECONDS),
+            [hold_out(model, config, some, _TRAINED_SECONDS) for some in others],
+        )
         config = replace(config, decode=settings)
         report({"phase": "calibration", **asdict(settings), **score.to_dict()})
         halved = copy.deepcopy(model).half().float()
@@ -265,6 +273,17 @@ class _Loaded(NamedTuple):
         if not sources:
             raise RecipeError("no recording with a note list beside it, and no performance with a piano")
         return sources[0][1] if len(sources) == 1 else Mixture(sources)
+
+    def trained(self, settings: PlayedConfig) -> list[list[Recording]]:
+        """Some of what is trained on: a list of recordings, and one of performances as they were played."""
+        found = []
+        if self.recordings:
+            found.append([*_spread(self.recordings, _CALIBRATION_PIECES)])
+        if self.performances and self.instruments:
+            as_played = replace(settings, transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))
+            played = Played(self.performances, self.instruments, as_played)
+            found.append(played.recordings(_CALIBRATION_PIECES, _TRAINED_SECONDS))
+        return found
 
     def validation(self, config: Config) -> Callable[[Par], dict[str, Any]] | None:
         """Scores of free-running decoding on a part of what is held out."""
