@@ -284,7 +284,10 @@ def _finish(
     """Write the outputs and the extras, and the entry that says so."""
     job = begun.job
     if isinstance(result, PartranscribeError):
-        with named(job.source, begun.file):
+        with ExitStack() as names:
+            names.enter_context(named(job.source, begun.file))
+            if begun.posteriors is not None:
+                names.enter_context(named(job.extras[POSTERIORS].path, begun.posteriors))
             raise result
     start, end = settings.start, settings.end
     about = {**transcriber.about(), **_about(job.source, result, begun.length, start, end)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from dataclasses import replace
@@ -185,6 +186,19 @@ def test_posteriors_of_a_run_that_failed_leave_nothing(
     assert [*(songs.parent / "p").iterdir()] == []
     assert statuses(run(jobs, settings, processes=0)) == "d"
     assert [path.name for path in (songs.parent / "p").iterdir()] == ["a.npz"]
+
+
+def test_posteriors_that_cannot_be_written_are_called_by_their_name(
+    songs: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    jobs = plan([songs / "a.wav"], songs.parent / "out", extras={POSTERIORS: songs.parent / "p.npz"})
+    monkeypatch.setattr("partranscribe.posteriors.PosteriorCollector.write", refuse)
+    (outcome,) = run(jobs, settings, processes=0).outcomes
+    assert str(outcome.error).startswith(f"{songs.parent / 'p.npz'}: cannot be written (No space left")
+    assert not [path for path in songs.parent.rglob("*") if path.suffix == ".npz"]
 
 
 def call(*arguments: object) -> click.testing.Result:
