@@ -60,11 +60,11 @@ class Backlog:
             StoreError: a folder behind a URL cannot be written to.
             OutputError: pictures cannot be drawn.
         """
-        pictures = [job.extras[PLOT].path for job in self._waiting if PLOT in job.extras]
-        if pictures:
+        picture = next((job.extras[PLOT].path for job in self._waiting if PLOT in job.extras), None)
+        if picture is not None:
             from .plots import check_picture
 
-            check_picture(pictures[0])
+            check_picture(picture)
         for folder in self.manifests:
             check_folder(folder)
 

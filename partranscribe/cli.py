@@ -356,7 +356,7 @@ def evaluate_command(
     from .note_io import read_notes
     from .paths import is_file, is_folder
     from .plots import Pair, write_score_plots
-    from .score import pair_files, read_reference, score
+    from .score import match, pair_files, read_reference, score
 
     failed = False
     for path in (estimate, reference):
@@ -379,13 +379,12 @@ def evaluate_command(
     scores: dict[str, Score] = {}
     for name, estimated, wanted in pairs:
         try:
-            pair = Pair(
-                read_notes(estimated, pedal_threshold=pedal_threshold),
-                read_reference(wanted, pedal_threshold),
-            )
-            scores[name] = score(pair.estimate, pair.reference)
+            found = read_notes(estimated, pedal_threshold=pedal_threshold)
+            truth = read_reference(wanted, pedal_threshold)
+            matches = match(found, truth)
+            scores[name] = score(found, truth, matches=matches)
             if pictures is not None:
-                pieces[name] = pair
+                pieces[name] = Pair(found, truth, matches)
         except PartranscribeError as error:
             click.echo(f"error: {error}", err=True)
             failed = True

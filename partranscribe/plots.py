@@ -22,6 +22,7 @@ from .score import (
     MISSED,
     WRONG_OFFSET,
     Bin,
+    Matches,
     compare,
     match,
     recall_by_length,
@@ -85,10 +86,11 @@ _FEW = 10  # notes, of which no share is to be relied on
 
 @dataclass(frozen=True)
 class Pair:
-    """The notes that were found in a piece, and those that are there."""
+    """The notes that were found in a piece, those that are there, and how they match, where it is at hand."""
 
     estimate: Sequence[Note]
     reference: Sequence[Note]
+    matches: Matches | None = None
 
 
 @dataclass(frozen=True)
@@ -241,8 +243,9 @@ def summarise(pieces: Mapping[str, Pair]) -> Summary:
     confidences: list[float] = []
     hits: list[bool] = []
     without_confidence = 0
-    for estimate, reference in ((pair.estimate, pair.reference) for pair in pieces.values()):
-        matches = match(estimate, reference)
+    for pair in pieces.values():
+        estimate, reference = pair.estimate, pair.reference
+        matches = pair.matches or match(estimate, reference)
         by_length.append(recall_by_length(estimate, reference, matches=matches))
         by_pitch.append(recall_by_pitch(estimate, reference, matches=matches))
         errors += [estimate[j].onset - reference[i].onset for i, j in matches.onset]

@@ -25,7 +25,7 @@ class Template(NamedTuple):
 
 def template(name: str) -> Template:
     """A page of the folder `page`, with its style, and a policy by which nothing runs but its script."""
-    script, style = _part(f"{name}.js"), _part("common.css") + _part(f"{name}.css")
+    script, style = (_part(f"common.{kind}") + _part(f"{name}.{kind}") for kind in ("js", "css"))
     policy = _POLICY.format(script=_hash(script), style=_hash(style))
     page = _part(f"{name}.html").replace("{policy}", policy).replace("{style}", style)
     head, tail = page.split("{data}")

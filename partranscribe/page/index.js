@@ -1,8 +1,4 @@
-// Fills the table of a batch, sorts it and searches in it. Text from the data is only ever set as textContent.
-"use strict";
-
-const data = JSON.parse(document.getElementById("data").textContent);
-const by = (id) => document.getElementById(id);
+// Fills the table of a batch, sorts it and searches in it; below common.js.
 
 const percent = (share) => (100 * share).toFixed(1);
 const clock = (seconds) => {
@@ -166,11 +162,6 @@ function fillHead() {
   }
 }
 
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  by("theme").setAttribute("aria-pressed", String(theme === "dark"));
-}
-
 function listen() {
   by("search").addEventListener("input", refresh);
   by("more").addEventListener("click", addRows);
@@ -186,14 +177,7 @@ function listen() {
       by("search").focus();
     }
   });
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  let chosen = false; // by hand, which counts more than what the system prefers
-  by("theme").addEventListener("click", () => {
-    chosen = true;
-    setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
-  });
-  dark.addEventListener("change", () => { if (!chosen) setTheme(dark.matches ? "dark" : "light"); });
-  setTheme(dark.matches ? "dark" : "light");
+  followTheme(() => {});
 }
 
 fillHead();

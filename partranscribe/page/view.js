@@ -1,6 +1,4 @@
-// Draws and plays the page of one recording. Everything it shows comes from the elements that hold data;
-// text from there is only ever set as textContent. Times are seconds from the start of the file.
-"use strict";
+// Draws and plays the page of one recording; below common.js. Times are seconds from the start of the file.
 
 const HIT = 0, WRONG_OFFSET = 1, INVENTED = 2, MISSED = 3; // kinds of notes; view.py knows the first three
 const KEYBOARD_WIDTH = 52, RULER_HEIGHT = 40, LANE_HEIGHT = 15; // CSS pixels; errors are marked in the lane
@@ -11,8 +9,6 @@ const SMALL = 12; // pixels per second, below which notes are too small for roun
 const ROW_HEIGHT = 44; // of the list of errors, as in view.css
 const BLACK = new Set([1, 3, 6, 8, 10]); // pitch classes of the black keys
 
-const by = (id) => document.getElementById(id);
-const data = JSON.parse(by("data").textContent);
 const duration = () => piece.end - piece.start;
 
 // ---------------------------------------------------------------- notes
@@ -1081,9 +1077,8 @@ function setFader(percent) {
   player.fader = value / 100;
 }
 
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  by("theme").setAttribute("aria-pressed", String(theme === "dark"));
+/** Draw everything in the colours of the theme that the page has now. */
+function recolour() {
   readColours();
   fillLegend();
   roll.spectrogram.recolour();
@@ -1303,14 +1298,7 @@ function listenToButtons() {
     by("spectrogram").setAttribute("aria-pressed", String(roll.showsSpectrogram));
     roll.repaint();
   });
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  let chosen = false; // by hand, which counts more than what the system prefers
-  by("theme").addEventListener("click", () => {
-    chosen = true;
-    setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
-  });
-  dark.addEventListener("change", () => { if (!chosen) setTheme(dark.matches ? "dark" : "light"); });
-  setTheme(dark.matches ? "dark" : "light");
+  followTheme(recolour);
 }
 
 let follows = true;
