@@ -152,10 +152,10 @@ class OpenVinoAcoustic:
     name = "openvino"
 
     def __init__(self, model: Par, threads: int, *, short: bool = False) -> None:
-        from .openvino_graph import compile_acoustic
+        from .openvino_graph import acoustic_graph, compile_graph
 
         self._compiled = [
-            compile_acoustic(module, model.config.n_mels, threads, short=short)
+            compile_graph(acoustic_graph(module, model.config.n_mels), threads, short=short)
             for module in (model.note_acoustic, model.velocity_acoustic)
         ]
         # Two threads whose calls are the first ones can wait for each other for ever.

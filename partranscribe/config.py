@@ -101,6 +101,11 @@ class ModelConfig:
         return sum(width // 2 for width in self.time_widths)
 
     @property
+    def has_fast_loops(self) -> bool:
+        """Whether its recursion is that of PAR, for which there are faster loops than PyTorch's."""
+        return self.pitchwise and self.context == "enhanced"
+
+    @property
     def pooled_mels(self) -> int:
         """Frequency bins left after the two max-pools (175 of 700)."""
         return self.n_mels // 2 // 2

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from .errors import first_line
 from .model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
 from .notes import LOWEST_PITCH, PITCHES, Note
 from .stepper import PitchwiseStepper, stepper_for
+
+if TYPE_CHECKING:
+    from .openvino_decode import OpenVinoLoop
 
 
 class Frames(NamedTuple):
@@ -83,6 +86,7 @@ def decode(
     settings: DecodeConfig | None = None,
     *,
     with_probabilities: bool = False,
+    loop: OpenVinoLoop | None = None,
 ) -> tuple[Frames, DecoderState]:
     """Decode a piece frame by frame, each from the states that were decoded before it.
 
@@ -94,8 +98,11 @@ def decode(
         state: from `initial_state`, or from the call before.
         settings: biases of the states, and how soon a key may be struck again.
         with_probabilities: hand over the probability of every state too.
+        loop: what runs over the frames in place of PyTorch, from `compiled_loop`.
     """
-    (frames,), state = decode_batch(model, features, state, settings, with_probabilities=with_probabilities)
+    (frames,), state = decode_batch(
+        model, features, state, settings, with_probabilities=with_probabilities, loop=loop
+    )
     return frames, state
 
 
@@ -107,6 +114,7 @@ def decode_batch(
     settings: DecodeConfig | None = None,
     *,
     with_probabilities: bool = False,
+    loop: OpenVinoLoop | None = None,
 ) -> tuple[list[Frames], DecoderState]:
     """Decode several pieces side by side; see `decode`.
 
@@ -115,9 +123,11 @@ def decode_batch(
         features: (batch, frames, pitches, hidden) each; what follows the end of a shorter piece does not
             change its frames.
         state: from `initial_state` for as many, or from the call before.
-        settings, with_probabilities: as for `decode`.
+        settings, with_probabilities, loop: as for `decode`.
     """
     settings = settings or DecodeConfig()
+    if loop is not None:
+        return _decode_in_graph(loop, features, state, settings, with_probabilities)
     stepper = stepper_for(model)
     if isinstance(stepper, PitchwiseStepper) and _has_kernel(features.note.device):
         longest = model.config.max_duration_frames
@@ -181,6 +191,32 @@ def _decode_in_kernel(
         if part is not None
     )
     return [Frames(*piece) for piece in zip(*parts, strict=True)], DecoderState(stepper.state(memory), last)
+
+
+def _decode_in_graph(
+    loop: OpenVinoLoop,
+    features: Features,
+    before: DecoderState,
+    settings: DecodeConfig,
+    with_probabilities: bool,
+) -> tuple[list[Frames], DecoderState]:
+    """As `decode_batch`, by `openvino_decode`."""
+    found, lstm, last = loop.decode(features, before.lstm, before.last, settings)
+    frames = []
+    for state, velocity, probabilities in found:
+        confidence = probabilities[..., ONSET] + probabilities[..., REONSET]
+        handed_over = probabilities if with_probabilities else None
+        frames.append(Frames(state.astype(np.int8), velocity, confidence, handed_over))
+    return frames, DecoderState(lstm, last)
+
+
+def compiled_loop(model: Par) -> OpenVinoLoop | None:
+    """The loop of a model on a CPU by OpenVINO, for `decode`; None for an ablation that has none."""
+    if not model.config.has_fast_loops:
+        return None
+    from .openvino_decode import OpenVinoLoop
+
+    return OpenVinoLoop(model)
 
 
 @lru_cache

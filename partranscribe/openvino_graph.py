@@ -22,17 +22,17 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
+# `openvino_decode` takes OpenVINO from here, where it has been kept quiet.
+__all__ = ["acoustic_graph", "array", "compile_graph", "linear", "op", "ov"]
+
 _Array = NDArray[np.float32]
 
 
-def compile_acoustic(
-    module: AcousticModule, mels: int, threads: int, *, short: bool = False
-) -> ov.CompiledModel:
-    """The graph of `acoustic_graph`, compiled for this CPU.
+def compile_graph(graph: ov.Model, threads: int, *, short: bool = False) -> ov.CompiledModel:
+    """A graph, compiled for this CPU.
 
     Args:
-        module: in evaluation mode.
-        mels: height of the spectrogram.
+        graph: of any kind.
         threads: how many requests may be computed at once, each on one thread.
         short: compute in bfloat16, where the CPU knows it.
     """
@@ -42,9 +42,9 @@ def compile_acoustic(
         "INFERENCE_PRECISION_HINT": "bf16" if short else "f32",
         "NUM_STREAMS": threads,
         "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": False,  # the decoding needs a core, too
+        "ENABLE_CPU_PINNING": False,  # acoustic modules, decoding and front end share the cores
     }
-    return core.compile_model(acoustic_graph(module, mels), "CPU", settings)
+    return core.compile_model(graph, "CPU", settings)
 
 
 def acoustic_graph(module: AcousticModule, mels: int) -> ov.Model:
@@ -70,7 +70,7 @@ def _block(x: Any, block: ConvFilmBlock) -> Any:
     a = op.relu(_convolution(x, block.conv1))
     if block.film is None:
         return op.relu(op.add(a, _convolution(a, block.conv2, block.norm)))
-    gamma, beta = (_array(factor)[None] for factor in block.film.factors())
+    gamma, beta = (array(factor)[None] for factor in block.film.factors())
     a = op.add(op.multiply(a, gamma), beta)
     b = op.add(op.multiply(_convolution(a, block.conv2, block.norm), gamma), beta)
     return op.relu(op.add(a, b))
@@ -86,8 +86,9 @@ def _convolution(x: Any, layer: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -
     return op.add(y, bias.astype(np.float32).reshape(1, -1, 1, 1))
 
 
-def _linear(x: Any, layer: nn.Linear, norm: nn.BatchNorm1d | None = None) -> Any:
-    weight, bias = _array(layer.weight), _array(layer.bias)
+def linear(x: Any, layer: nn.Linear, norm: nn.BatchNorm1d | None = None) -> Any:
+    """A linear layer, with the batch norm after it folded into its weights."""
+    weight, bias = array(layer.weight), array(layer.bias)
     if norm is not None:
         scale, shift = _scale_and_shift(norm)
         weight = (_double(layer.weight) * np.reshape(scale, (-1, 1))).astype(np.float32)
@@ -102,7 +103,7 @@ def _compact_head(x: Any, head: CompactHead) -> Any:
     assert isinstance(only, nn.Conv2d)
     x = op.relu(_convolution(op.relu(_convolution(x, narrow, norm)), only))
     x = op.squeeze(x, np.array([0, 1]))  # (frames, bins)
-    x = op.relu(_linear(x, head.split, head.split_norm))
+    x = op.relu(linear(x, head.split, head.split_norm))
     x = _to_pitches(x, head.hidden)
     x = op.transpose(x, np.array([1, 0, 2]))  # (pitches, frames, hidden)
     for layer, layer_norm in zip(head.layers, head.norms, strict=True):
@@ -118,9 +119,9 @@ def _compact_head(x: Any, head: CompactHead) -> Any:
 def _full_head(x: Any, head: FullHead) -> Any:
     x = op.transpose(op.squeeze(x, np.int64(0)), np.array([1, 2, 0]))  # (frames, bins, channels)
     x = op.reshape(x, np.array([0, -1]), True)
-    x = _to_pitches(_linear(op.relu(_linear(x, head.collect)), head.split), head.hidden)
+    x = _to_pitches(linear(op.relu(linear(x, head.collect)), head.split), head.hidden)
     x = op.mvn(x, np.array([1, 2]), True, head.norm.eps, "inside_sqrt")
-    return op.relu(op.add(op.multiply(x, _array(head.norm.weight)), _array(head.norm.bias)))
+    return op.relu(op.add(op.multiply(x, array(head.norm.weight)), array(head.norm.bias)))
 
 
 def _to_pitches(x: Any, hidden: int) -> Any:
@@ -142,6 +143,7 @@ def _double(tensor: Tensor) -> NDArray[np.float64]:
     return array
 
 
-def _array(tensor: Tensor) -> _Array:
+def array(tensor: Tensor) -> _Array:
+    """A weight as a constant of a graph."""
     array: _Array = tensor.detach().cpu().float().numpy()
     return array

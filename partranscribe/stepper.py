@@ -25,7 +25,7 @@ class Memory(NamedTuple):
 
 def stepper_for(model: Par) -> Stepper:
     """The fastest stepper for a model."""
-    if model.config.pitchwise and model.config.context == "enhanced":
+    if model.config.has_fast_loops:
         return PitchwiseStepper(model)
     return Stepper(model)
 

@@ -19,7 +19,7 @@ from .ahead import ahead
 from .audio import read_blocks
 from .checkpoint import CheckpointInfo, load_checkpoint, load_front_end
 from .config import DecodeConfig
-from .decode import Frames, NoteCollector, decode, decode_batch, initial_state
+from .decode import Frames, NoteCollector, compiled_loop, decode, decode_batch, initial_state
 from .errors import AudioError, DeviceError
 from .frontend import LogMelStream
 from .model import Features
@@ -79,7 +79,8 @@ class Transcriber:
         model: a released name ("par_compact", "par") or the path of a checkpoint.
         device: "auto", "cpu", "cuda" or "cuda:N".
         decode: in place of the decoding settings of the checkpoint.
-        engine: what computes the acoustic modules, one of `acoustic.ENGINES`.
+        engine: what computes the acoustic modules and, on a CPU, the loop over frames: one of
+            `acoustic.ENGINES`.
         precision: of the acoustic modules, one of `acoustic.PRECISIONS`.
         timings: where the time of each stage is counted.
         together: how many recordings `transcribe_several` takes at once; by default 16 on CUDA, one on a CPU.
@@ -106,6 +107,7 @@ class Transcriber:
         )
         self.log_mel = load_front_end(info, self.device)
         self._acoustic = acoustic(self.model, self.device, engine, precision)
+        self._loop = compiled_loop(self.model) if self._acoustic.name == "openvino" else None
         self.precision = precision
         self.timings = timings or Timings()
         self.together = together or (_TOGETHER_ON_CUDA if self.device.type == "cuda" else 1)
@@ -213,7 +215,9 @@ class Transcriber:
                 frames = min(lengths[row] for row in ready) if ready else max(lengths.values())
                 with self.timings.stage("decoding"):
                     batch = _side_by_side(waiting, len(pieces), frames)
-                    decoded, state = decode_batch(self.model, batch, state, self.info.config.decode)
+                    decoded, state = decode_batch(
+                        self.model, batch, state, self.info.config.decode, loop=self._loop
+                    )
                     for row, length in lengths.items():
                         pieces[row].take(decoded[row].first(length))
                         waiting[row] = Features(*(part[:, frames:] for part in waiting[row]))
@@ -272,7 +276,12 @@ class Transcriber:
             for features in stream:
                 with self.timings.stage("decoding"):
                     frames, state = decode(
-                        self.model, features, state, self.info.config.decode, with_probabilities=wanted
+                        self.model,
+                        features,
+                        state,
+                        self.info.config.decode,
+                        with_probabilities=wanted,
+                        loop=self._loop,
                     )
                     piece.take(frames)
                 if posteriors is not None:

@@ -187,7 +187,7 @@ def test_where_openvino_does_not_run_pytorch_takes_its_place(monkeypatch: pytest
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no such plugin\nand more")
 
-    monkeypatch.setattr(openvino_graph, "compile_acoustic", broken)
+    monkeypatch.setattr(openvino_graph, "compile_graph", broken)
     with pytest.warns(UserWarning, match=r"openvino: does not run here \(no such plugin\); PyTorch"):
         assert acoustic(build(), CPU).name == "torch"
     with pytest.raises(RuntimeError, match="no such plugin"):
@@ -247,6 +247,6 @@ def test_openvino_is_first_called_by_one_thread_alone(monkeypatch: pytest.Monkey
         def __call__(self, mel: NDArray[np.float32]) -> None:
             callers.append(threading.get_ident())
 
-    monkeypatch.setattr(openvino_graph, "compile_acoustic", lambda *_, **__: Compiled())
+    monkeypatch.setattr(openvino_graph, "compile_graph", lambda *_, **__: Compiled())
     OpenVinoAcoustic(build(), 2)
     assert callers == [threading.get_ident()]

@@ -22,7 +22,7 @@ LAYERS = (
     {"audio", "frontend", "model", "note_array", "released", "whole_file"},
     {"note_io", "score", "remote", "sampler"},
     {"stepper", "openvino_graph", "sonify"},
-    {"triton_decode"},
+    {"triton_decode", "openvino_decode"},
     {"acoustic", "decode", "checkpoint"},
     {"posteriors"},
     {"transcribe", "opus", "spectrogram"},

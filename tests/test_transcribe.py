@@ -215,11 +215,11 @@ def test_with_too_little_memory_fewer_are_taken_together(
     expected = list(transcriber.transcribe_several(several))
     sizes: list[int] = []
 
-    def scarce(model: Par, features: Features, *arguments: Any) -> Any:
+    def scarce(model: Par, features: Features, *arguments: Any, **named: Any) -> Any:
         sizes.append(len(features.note))
         if len(features.note) > 2:
             raise torch.cuda.OutOfMemoryError
-        return decode_batch(model, features, *arguments)
+        return decode_batch(model, features, *arguments, **named)
 
     monkeypatch.setattr("partranscribe.transcribe.decode_batch", scarce)
     with pytest.warns(
@@ -235,7 +235,7 @@ def test_with_too_little_memory_fewer_are_taken_together(
 def test_without_memory_for_one_recording_the_remedy_is_told(
     tiny_checkpoint: Path, several: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exhausted(*_: object) -> None:
+    def exhausted(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError
 
     monkeypatch.setattr("partranscribe.transcribe.decode_batch", exhausted)

@@ -185,10 +185,10 @@ def test_a_manifest_that_cannot_be_written_is_named(
 def test_with_too_little_memory_for_several_none_is_lost(
     tmp_path: Path, tiny_checkpoint: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scarce(model: Par, features: Features, *arguments: Any) -> Any:
+    def scarce(model: Par, features: Features, *arguments: Any, **named: Any) -> Any:
         if len(features.note) > 1:
             raise torch.cuda.OutOfMemoryError
-        return decode_batch(model, features, *arguments)
+        return decode_batch(model, features, *arguments, **named)
 
     for seed, name in enumerate("abcdefgh"):
         recording(tmp_path / "in" / f"{name}.wav", 0.5, seed)
