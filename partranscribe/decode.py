@@ -211,12 +211,20 @@ def _decode_in_graph(
 
 
 def compiled_loop(model: Par) -> OpenVinoLoop | None:
-    """The loop of a model on a CPU by OpenVINO, for `decode`; None for an ablation that has none."""
+    """The loop of a model on a CPU by OpenVINO, for `decode`.
+
+    None for an ablation that has no such loop, and, with a warning, where it does not compile.
+    """
     if not model.config.has_fast_loops:
         return None
     from .openvino_decode import OpenVinoLoop
 
-    return OpenVinoLoop(model)
+    try:
+        return OpenVinoLoop(model)
+    except RuntimeError as error:
+        fact = f"openvino: does not compile the loop over frames ({first_line(error)})"
+        warnings.warn(f"{fact}; PyTorch takes its place, half as fast", stacklevel=2)
+        return None
 
 
 @lru_cache

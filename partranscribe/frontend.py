@@ -86,7 +86,8 @@ class LogMel(nn.Module):
             (…, frames, mels).
         """
         frames = audio.unfold(-1, self.config.n_fft, self.config.hop_length)
-        power = torch.view_as_real(torch.fft.rfft(frames * self.window)).square().sum(-1)
+        spectrum = torch.fft.rfft(frames * self.window)
+        power = spectrum.real.square() + spectrum.imag.square()
         mel = torch.clamp(power @ self.filters, min=self.config.power_floor)
         return (torch.log(mel) + _LOG_SHIFT) / _LOG_SCALE
 

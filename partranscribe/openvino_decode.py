@@ -163,9 +163,12 @@ def _frame(
     silent, sounding, shortest = settings
     assert model.context is not None
     context = _context(model.context, state, duration, velocity)
-    note, both = [context, op.squeeze(features[0], _FRAMES)], op.squeeze(features[1], _FRAMES)
-    logits, note_memory = _sequence(model.note_sequence, note, memory[:4])
-    heard, velocity_memory = _sequence(model.velocity_sequence, [*note, both], memory[4:])
+    of_notes, of_velocities = (op.squeeze(part, _FRAMES) for part in features)
+    own = 2 * _LAYERS
+    logits, note_memory = _sequence(model.note_sequence, [context, of_notes], memory[:own])
+    heard, velocity_memory = _sequence(
+        model.velocity_sequence, [context, of_notes, of_velocities], memory[own:]
+    )
     heard = op.clamp(op.squeeze(heard, _UNITS), 0.0, 1.0)
 
     # The rules are those of `decode.decode_batch` and `decode.advance`.

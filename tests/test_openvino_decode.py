@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from conftest import TINY, swelling_noise
+from partranscribe import openvino_decode
 from partranscribe.config import DecodeConfig
 from partranscribe.decode import DecoderState, Frames, compiled_loop, decode, decode_batch, initial_state
 from partranscribe.frontend import LogMel
@@ -164,3 +165,12 @@ def test_ablations_have_no_such_loop(changes: dict[str, object]) -> None:
     model = Par(replace(TINY.model, **changes)).eval()  # type: ignore[arg-type]
     expected = not changes or "head" in changes
     assert (compiled_loop(model) is not None) is expected
+
+
+def test_where_the_loop_does_not_compile_pytorch_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operation\nand more")
+
+    monkeypatch.setattr(openvino_decode, "compile_graph", broken)
+    with pytest.warns(UserWarning, match=r"the loop over frames \(no such operation\); PyTorch takes"):
+        assert compiled_loop(Par(TINY.model).eval()) is None
