@@ -157,7 +157,7 @@ def main() -> None:
     type=click.Choice(ENGINES),
     default="auto",
     show_default=True,
-    help="What computes the acoustic modules; auto takes OpenVINO on a CPU.",
+    help="What computes the network; auto takes OpenVINO on a CPU.",
 )
 @click.option(
     "--precision",

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from .config import DecodeConfig
 from .errors import first_line
 from .model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
 from .notes import LOWEST_PITCH, PITCHES, Note
-from .stepper import PitchwiseStepper, stepper_for
+from .stepper import Decoded, PitchwiseStepper, Rules, Stepper, stepper_for
 
 if TYPE_CHECKING:
     from .openvino_decode import OpenVinoLoop
@@ -126,41 +126,45 @@ def decode_batch(
         settings, with_probabilities, loop: as for `decode`.
     """
     settings = settings or DecodeConfig()
-    if loop is not None:
-        return _decode_in_graph(loop, features, state, settings, with_probabilities)
-    stepper = stepper_for(model)
-    if isinstance(stepper, PitchwiseStepper) and _has_kernel(features.note.device):
-        longest = model.config.max_duration_frames
+    stepper, longest = stepper_for(model), model.config.max_duration_frames
+    if loop is None and isinstance(stepper, PitchwiseStepper) and _has_kernel(features.note.device):
         return _decode_in_kernel(stepper, features, state, settings, longest, with_probabilities)
     silent = torch.zeros(NOTE_STATES, device=features.note.device)
     silent[ONSET], silent[REONSET] = settings.onset_bias, settings.reonset_bias
     sounding = silent.clone()
     sounding[OFF] = sounding[OFFSET] = settings.offset_bias
-    shortest = (settings.restrike_frames - 0.5) / model.config.max_duration_frames
-    last = state.last
+    rules = Rules(silent, sounding, (settings.restrike_frames - 0.5) / longest)
+    run = loop.run if loop is not None else partial(_run, stepper, longest)
+    decoded, lstm, last = run(features, state.lstm, state.last, rules)
+    confidence = decoded.probabilities[..., ONSET] + decoded.probabilities[..., REONSET]
+    found = [decoded.state.to(torch.int8), decoded.velocity, confidence]
+    if with_probabilities:
+        found.append(decoded.probabilities)
+    pieces = zip(*(part.cpu().numpy() for part in found), strict=True)
+    return [Frames(*piece) for piece in pieces], DecoderState(lstm, last)
+
+
+def _run(
+    stepper: Stepper, longest: int, features: Features, lstm: State, last: LastFrame, rules: Rules
+) -> tuple[Decoded, State, LastFrame]:
+    """The loop over frames, by PyTorch; `openvino_decode.OpenVinoLoop.run` is the same."""
     states, velocities, logits = [], [], []
     with _one_thread() if len(features.note) == 1 else nullcontext():
-        memory = stepper.remember(state.lstm)
+        memory = stepper.remember(lstm)
         for inputs in stepper.inputs(features):
             prediction, memory = stepper.step(inputs, last, memory)
             is_open = last.duration > 0
-            biased = prediction.states + torch.where(is_open.unsqueeze(-1), sounding, silent)
+            biased = prediction.states + torch.where(is_open.unsqueeze(-1), rules.sounding, rules.silent)
             best = biased.argmax(dim=-1)
-            if settings.restrike_frames > 1:
-                too_soon = is_open & (last.duration < shortest)
-                best = torch.where(too_soon & ((best == ONSET) | (best == REONSET)), SUSTAIN, best)
+            too_soon = is_open & (last.duration < rules.shortest)
+            best = torch.where(too_soon & ((best == ONSET) | (best == REONSET)), SUSTAIN, best)
             velocity = prediction.velocity.clamp(0.0, 1.0)
-            last = advance(last, best, velocity, model.config.max_duration_frames)
+            last = advance(last, best, velocity, longest)
             states.append(best)
             velocities.append(velocity)
             logits.append(prediction.states)
-    probabilities = torch.cat(logits, dim=1).softmax(dim=-1)
-    confidence = probabilities[..., ONSET] + probabilities[..., REONSET]
-    found = [torch.cat(states, dim=1).to(torch.int8), torch.cat(velocities, dim=1), confidence]
-    if with_probabilities:
-        found.append(probabilities)
-    pieces = zip(*(part.cpu().numpy() for part in found), strict=True)
-    return [Frames(*piece) for piece in pieces], DecoderState(stepper.state(memory), last)
+    state, velocity, logit = (torch.cat(parts, dim=1) for parts in (states, velocities, logits))
+    return Decoded(state, velocity, logit.softmax(dim=-1)), stepper.state(memory), last
 
 
 def _decode_in_kernel(
@@ -191,23 +195,6 @@ def _decode_in_kernel(
         if part is not None
     )
     return [Frames(*piece) for piece in zip(*parts, strict=True)], DecoderState(stepper.state(memory), last)
-
-
-def _decode_in_graph(
-    loop: OpenVinoLoop,
-    features: Features,
-    before: DecoderState,
-    settings: DecodeConfig,
-    with_probabilities: bool,
-) -> tuple[list[Frames], DecoderState]:
-    """As `decode_batch`, by `openvino_decode`."""
-    found, lstm, last = loop.decode(features, before.lstm, before.last, settings)
-    frames = []
-    for state, velocity, probabilities in found:
-        confidence = probabilities[..., ONSET] + probabilities[..., REONSET]
-        handed_over = probabilities if with_probabilities else None
-        frames.append(Frames(state.astype(np.int8), velocity, confidence, handed_over))
-    return frames, DecoderState(lstm, last)
 
 
 def compiled_loop(model: Par) -> OpenVinoLoop | None:

@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from threading import local
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .config import DecodeConfig
 from .model import (
     NOTE_STATES,
-    OFF,
-    OFFSET,
     ONSET,
     REONSET,
     SUSTAIN,
@@ -33,18 +30,11 @@ from .model import (
 )
 from .notes import PITCHES
 from .openvino_graph import array, compile_graph, linear, op, ov
+from .stepper import Decoded, Rules
 
 _LAYERS = 2  # of each LSTM
 _FRAMES = np.int64(0)  # the axis
 _UNITS = np.int64(1)
-
-
-class DecodedFrames(NamedTuple):
-    """What was decoded, see `decode.Frames`: (frames, pitches) each, and (frames, pitches, states)."""
-
-    state: NDArray[np.int32]
-    velocity: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
 
 
 class OpenVinoLoop:
@@ -56,37 +46,32 @@ class OpenVinoLoop:
 
     def __init__(self, model: Par) -> None:
         self._compiled = compile_graph(loop_graph(model), 1)
-        self._longest = model.config.max_duration_frames
         self._own = local()
 
-    def decode(
-        self, features: Features, lstm: State, last: LastFrame, settings: DecodeConfig
-    ) -> tuple[list[DecodedFrames], State, LastFrame]:
-        """What was decoded of the next frames of each piece, and what they leave to those after them.
+    def run(
+        self, features: Features, lstm: State, last: LastFrame, rules: Rules
+    ) -> tuple[Decoded, State, LastFrame]:
+        """What was decoded of the next frames, and what they leave to those after them.
 
         Args:
             features: (batch, frames, pitches, hidden) each.
             lstm, last: what the frame before them left.
-            settings: biases of the states, and how soon a key may be struck again.
+            rules: see there.
         """
-        silent = np.zeros(NOTE_STATES, np.float32)
-        silent[[ONSET, REONSET]] = settings.onset_bias, settings.reonset_bias
-        sounding = silent.copy()
-        sounding[[OFF, OFFSET]] = settings.offset_bias
-        shortest = np.array([(settings.restrike_frames - 0.5) / self._longest], np.float32)
-        biases = [silent, sounding, shortest]
-        decoded, left = [], []
-        for piece, of_pitches in enumerate(_of_pieces(lstm, last)):
-            inputs = [*(part[piece] for part in features), *of_pitches]
-            found = self._infer([*(np.ascontiguousarray(part.numpy()) for part in inputs), *biases])
-            decoded.append(DecodedFrames(*found[:3]))
-            left.append([torch.from_numpy(part) for part in found[3:]])
-        return decoded, *_of_batch(left)
+        by_rules = [rules.silent, rules.sounding, torch.tensor([rules.shortest])]
+        found = [
+            self._infer([*(part[piece] for part in features), *of_pitches, *by_rules])
+            for piece, of_pitches in enumerate(_of_pieces(lstm, last))
+        ]
+        state, velocity, probabilities, *left = (torch.stack(parts) for parts in zip(*found, strict=True))
+        return Decoded(state, velocity, probabilities), *_of_batch(*left)
 
-    def _infer(self, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    def _infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         if not hasattr(self._own, "request"):  # a thread's own, as one request serves one thread at a time
             self._own.request = self._compiled.create_infer_request()
-        return [output.copy() for output in self._own.request.infer(inputs, share_inputs=True).values()]
+        arrays = [part.contiguous().numpy() for part in inputs]
+        outputs = self._own.request.infer(arrays, share_inputs=True)
+        return [torch.from_numpy(output.copy()) for output in outputs.values()]
 
 
 def _of_pieces(lstm: State, last: LastFrame) -> list[list[Tensor]]:
@@ -97,9 +82,8 @@ def _of_pieces(lstm: State, last: LastFrame) -> list[list[Tensor]]:
     return [[*(part[piece, 0] for part in frames), *own] for piece, own in enumerate(pieces)]
 
 
-def _of_batch(pieces: Sequence[Sequence[Tensor]]) -> tuple[State, LastFrame]:
-    """The inverse of `_of_pieces`."""
-    state, duration, velocity, *memory = (torch.stack(parts) for parts in zip(*pieces, strict=True))
+def _of_batch(state: Tensor, duration: Tensor, velocity: Tensor, *memory: Tensor) -> tuple[State, LastFrame]:
+    """The inverse of `_of_pieces`, from the parts of all pieces: (batch, pitches, …) each."""
     parts = [part.flatten(0, 1) for part in memory]
     own = 2 * _LAYERS
     note, heard = ((torch.stack(one[::2]), torch.stack(one[1::2])) for one in (parts[:own], parts[own:]))
@@ -171,7 +155,7 @@ def _frame(
     )
     heard = op.clamp(op.squeeze(heard, _UNITS), 0.0, 1.0)
 
-    # The rules are those of `decode.decode_batch` and `decode.advance`.
+    # As `decode._run` and `decode.advance` do.
     zero, one_frame = np.float32(0), np.float32(1 / model.config.max_duration_frames)
     is_open = op.greater(duration, zero)
     biased = op.add(logits, op.select(op.unsqueeze(is_open, _UNITS), sounding, silent))

@@ -23,6 +23,28 @@ class Memory(NamedTuple):
     cells: Tensor
 
 
+class Rules(NamedTuple):
+    """How the states of a frame are chosen from their logits.
+
+    Args:
+        silent, sounding: added to the logits of a pitch that is silent, and of one that sounds: (states,).
+        shortest: share of the longest duration before which a key is not struck again: an onset or
+            re-onset there is sustain.
+    """
+
+    silent: Tensor
+    sounding: Tensor
+    shortest: float
+
+
+class Decoded(NamedTuple):
+    """What was decoded, see `decode.Frames`: (batch, frames, pitches), and (…, states)."""
+
+    state: Tensor
+    velocity: Tensor
+    probabilities: Tensor
+
+
 def stepper_for(model: Par) -> Stepper:
     """The fastest stepper for a model."""
     if model.config.has_fast_loops:
