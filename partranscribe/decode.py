@@ -18,7 +18,7 @@ from .config import DecodeConfig
 from .errors import first_line
 from .model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
 from .notes import LOWEST_PITCH, PITCHES, Note
-from .stepper import Decoded, PitchwiseStepper, Rules, Stepper, stepper_for
+from .stepper import Decoded, PitchwiseStepper, Rules, stepper_for
 
 if TYPE_CHECKING:
     from .openvino_decode import OpenVinoLoop
@@ -126,15 +126,16 @@ def decode_batch(
         settings, with_probabilities, loop: as for `decode`.
     """
     settings = settings or DecodeConfig()
-    stepper, longest = stepper_for(model), model.config.max_duration_frames
-    if loop is None and isinstance(stepper, PitchwiseStepper) and _has_kernel(features.note.device):
+    longest = model.config.max_duration_frames
+    if loop is None and model.config.has_fast_loops and _has_kernel(features.note.device):
+        stepper = PitchwiseStepper(model)
         return _decode_in_kernel(stepper, features, state, settings, longest, with_probabilities)
     silent = torch.zeros(NOTE_STATES, device=features.note.device)
     silent[ONSET], silent[REONSET] = settings.onset_bias, settings.reonset_bias
     sounding = silent.clone()
     sounding[OFF] = sounding[OFFSET] = settings.offset_bias
     rules = Rules(silent, sounding, (settings.restrike_frames - 0.5) / longest)
-    run = loop.run if loop is not None else partial(_run, stepper, longest)
+    run = loop.run if loop is not None else partial(_run, model)
     decoded, lstm, last = run(features, state.lstm, state.last, rules)
     confidence = decoded.probabilities[..., ONSET] + decoded.probabilities[..., REONSET]
     found = [decoded.state.to(torch.int8), decoded.velocity, confidence]
@@ -145,9 +146,10 @@ def decode_batch(
 
 
 def _run(
-    stepper: Stepper, longest: int, features: Features, lstm: State, last: LastFrame, rules: Rules
+    model: Par, features: Features, lstm: State, last: LastFrame, rules: Rules
 ) -> tuple[Decoded, State, LastFrame]:
     """The loop over frames, by PyTorch; `openvino_decode.OpenVinoLoop.run` is the same."""
+    stepper = stepper_for(model)
     states, velocities, logits = [], [], []
     with _one_thread() if len(features.note) == 1 else nullcontext():
         memory = stepper.remember(lstm)
@@ -159,7 +161,7 @@ def _run(
             too_soon = is_open & (last.duration < rules.shortest)
             best = torch.where(too_soon & ((best == ONSET) | (best == REONSET)), SUSTAIN, best)
             velocity = prediction.velocity.clamp(0.0, 1.0)
-            last = advance(last, best, velocity, longest)
+            last = advance(last, best, velocity, model.config.max_duration_frames)
             states.append(best)
             velocities.append(velocity)
             logits.append(prediction.states)
