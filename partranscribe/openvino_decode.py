@@ -7,7 +7,7 @@ order of sums; it depends neither on how many frames are given at a time nor on 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain
 from threading import local
 from typing import Any
 
@@ -103,40 +103,36 @@ def loop_graph(model: Par) -> ov.Model:
     Args:
         model: see `OpenVinoLoop`.
     """
-    config = model.config
-    features = [([-1, PITCHES, config.hidden_per_pitch], np.float32)] * 2
-    layers = [([PITCHES, config.lstm_units], np.float32)] * 4 * _LAYERS
-    left = [([PITCHES], np.int32), ([PITCHES], np.float32), ([PITCHES], np.float32), *layers]
-    settings = [([NOTE_STATES], np.float32), ([NOTE_STATES], np.float32), ([1], np.float32)]
-    sizes = [len(features), len(left), len(settings)]
-    given = [op.parameter(shape, kind) for shape, kind in (*features, *left, *settings)]
-    frame = [op.parameter([1, *shape[1:]], kind) for shape, kind in features]
-    frame += [op.parameter(shape, kind) for shape, kind in (*left, *settings)]
-    decoded, after = _frame(model, *_split(frame, sizes))
+    given, frame = _parameters(model, -1), _parameters(model, 1)
+    decoded, after = _frame(model, *frame)
     goes_on = np.array([True])
     results = [op.result(part) for part in (*decoded, *after, op.constant(goes_on))]
 
-    count = op.gather(op.shape_of(given[0], "i64"), np.array([0]), _FRAMES)
+    count = op.gather(op.shape_of(given[0][0], "i64"), np.array([0]), _FRAMES)
     loop = op.loop(count, op.constant(goes_on))
-    loop.set_function(ov.Model(results, frame, "frame"))
+    loop.set_function(ov.Model(results, [*chain(*frame)], "frame"))
     loop.set_special_body_ports([-1, len(results) - 1])
-    inside, outside = _split(frame, sizes), _split(given, sizes)
-    for part, whole in zip(inside[0], outside[0], strict=True):
+    for part, whole in zip(frame[0], given[0], strict=True):
         loop.set_sliced_input(part, whole.output(0), 0, 1, 1, -1, 0)
-    for part, whole, result in zip(inside[1], outside[1], results[len(decoded) :], strict=False):
+    for part, whole, result in zip(frame[1], given[1], results[len(decoded) :], strict=False):
         loop.set_merged_input(part, whole.output(0), result.output(0))
-    for part, whole in zip(inside[2], outside[2], strict=True):
+    for part, whole in zip(frame[2], given[2], strict=True):
         loop.set_invariant_input(part, whole.output(0))
     state, velocity, logits = (
         loop.get_concatenated_slices(result.output(0), 0, 1, 1, -1, 0) for result in results[: len(decoded)]
     )
     ends = [loop.get_iter_value(result.output(0), -1) for result in results[len(decoded) : -1]]
-    return ov.Model([state, velocity, op.softmax(logits, 2).output(0), *ends], given)
+    return ov.Model([state, velocity, op.softmax(logits, 2).output(0), *ends], [*chain(*given)])
 
 
-def _split(parts: Sequence[Any], sizes: Sequence[int]) -> list[Sequence[Any]]:
-    ends = np.cumsum([0, *sizes]).tolist()
-    return [parts[begin:end] for begin, end in pairwise(ends)]
+def _parameters(model: Par, frames: int) -> tuple[list[Any], list[Any], list[Any]]:
+    """Features, what the frame before left, and the rules, as `loop_graph` takes them; -1 frames are any."""
+    config = model.config
+    features = [op.parameter([frames, PITCHES, config.hidden_per_pitch], np.float32) for _ in range(2)]
+    last = [op.parameter([PITCHES], kind) for kind in (np.int32, np.float32, np.float32)]
+    memory = [op.parameter([PITCHES, config.lstm_units], np.float32) for _ in range(4 * _LAYERS)]
+    rules = [op.parameter([size], np.float32) for size in (NOTE_STATES, NOTE_STATES, 1)]
+    return features, [*last, *memory], rules
 
 
 def _frame(
