@@ -29,7 +29,7 @@ from .model import (
     State,
 )
 from .notes import PITCHES
-from .openvino_graph import array, compile_graph, linear, op, ov
+from .openvino_graph import array, compile_graph, constant, linear, op, ov
 from .stepper import Decoded, Rules
 
 _LAYERS = 2  # of each LSTM
@@ -173,7 +173,7 @@ def _context(encoder: ContextEncoder, state: Any, duration: Any, velocity: Any) 
     enter, _, deepen, _ = encoder.layers
     assert isinstance(enter, nn.Linear)
     assert isinstance(deepen, nn.Linear)
-    embedded = op.gather(array(encoder.embedding.weight), state, np.int64(0))
+    embedded = op.gather(constant(array(encoder.embedding.weight)), state, np.int64(0))
     note = op.concat([op.unsqueeze(duration, _UNITS), op.unsqueeze(velocity, _UNITS)], 1)
     note = op.relu(linear(op.relu(linear(note, enter)), deepen))
     return linear(op.concat([embedded, note], 1), encoder.join)
@@ -195,6 +195,6 @@ def _lstm(lstm: nn.LSTM, layer: int, x: Any, hidden: Any, cell: Any) -> list[Any
         return np.concatenate((f, i, g, o))
 
     bias = gates("bias_ih") + gates("bias_hh")
-    weights = (op.constant(part) for part in (gates("weight_ih"), gates("weight_hh"), bias))
+    weights = (constant(part) for part in (gates("weight_ih"), gates("weight_hh"), bias))
     found = op.lstm_cell(x, hidden, cell, *weights, lstm.hidden_size)
     return [found.output(0), found.output(1)]

@@ -23,9 +23,7 @@ import openvino as ov  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
 # `openvino_decode` takes OpenVINO from here, where it has been kept quiet.
-__all__ = ["acoustic_graph", "array", "compile_graph", "linear", "op", "ov"]
-
-_Array = NDArray[np.float32]
+__all__ = ["acoustic_graph", "array", "compile_graph", "constant", "linear", "op", "ov"]
 
 
 def compile_graph(graph: ov.Model, threads: int, *, short: bool = False) -> ov.CompiledModel:
@@ -70,7 +68,7 @@ def _block(x: Any, block: ConvFilmBlock) -> Any:
     a = op.relu(_convolution(x, block.conv1))
     if block.film is None:
         return op.relu(op.add(a, _convolution(a, block.conv2, block.norm)))
-    gamma, beta = (array(factor)[None] for factor in block.film.factors())
+    gamma, beta = (constant(array(factor)[None]) for factor in block.film.factors())
     a = op.add(op.multiply(a, gamma), beta)
     b = op.add(op.multiply(_convolution(a, block.conv2, block.norm), gamma), beta)
     return op.relu(op.add(a, b))
@@ -82,18 +80,19 @@ def _convolution(x: Any, layer: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -
     weight = _double(layer.weight) * np.reshape(scale, (-1, 1, 1, 1))
     bias = _double(layer.bias) * scale + shift
     edge = list(layer.padding)
-    y = op.convolution(x, weight.astype(np.float32), [1, 1], edge, edge, [1, 1])
-    return op.add(y, bias.astype(np.float32).reshape(1, -1, 1, 1))
+    y = op.convolution(x, constant(weight), [1, 1], edge, edge, [1, 1])
+    return op.add(y, constant(bias.reshape(1, -1, 1, 1)))
 
 
 def linear(x: Any, layer: nn.Linear, norm: nn.BatchNorm1d | None = None) -> Any:
     """A linear layer, with the batch norm after it folded into its weights."""
+    weight: NDArray[Any]
+    bias: NDArray[Any]
     weight, bias = array(layer.weight), array(layer.bias)
     if norm is not None:
         scale, shift = _scale_and_shift(norm)
-        weight = (_double(layer.weight) * np.reshape(scale, (-1, 1))).astype(np.float32)
-        bias = (_double(layer.bias) * scale + shift).astype(np.float32)
-    return op.add(op.matmul(x, weight, False, True), bias)
+        weight, bias = weight * scale.reshape(-1, 1), bias * scale + shift
+    return op.add(op.matmul(x, constant(weight), False, True), constant(bias))
 
 
 def _compact_head(x: Any, head: CompactHead) -> Any:
@@ -111,8 +110,7 @@ def _compact_head(x: Any, head: CompactHead) -> Any:
         assert isinstance(layer_norm, nn.BatchNorm1d)
         scale, shift = (part.reshape(PITCHES, 1, -1) for part in _scale_and_shift(layer_norm))
         weight, bias = _double(layer.weight) * scale, _double(layer.bias) * scale + shift
-        product = op.matmul(x, weight.astype(np.float32), False, False)
-        x = op.relu(op.add(product, bias.astype(np.float32)))
+        x = op.relu(op.add(op.matmul(x, constant(weight), False, False), constant(bias)))
     return op.transpose(x, np.array([1, 0, 2]))
 
 
@@ -121,7 +119,8 @@ def _full_head(x: Any, head: FullHead) -> Any:
     x = op.reshape(x, np.array([0, -1]), True)
     x = _to_pitches(linear(op.relu(linear(x, head.collect)), head.split), head.hidden)
     x = op.mvn(x, np.array([1, 2]), True, head.norm.eps, "inside_sqrt")
-    return op.relu(op.add(op.multiply(x, array(head.norm.weight)), array(head.norm.bias)))
+    weight, bias = (constant(array(part)) for part in (head.norm.weight, head.norm.bias))
+    return op.relu(op.add(op.multiply(x, weight), bias))
 
 
 def _to_pitches(x: Any, hidden: int) -> Any:
@@ -143,7 +142,15 @@ def _double(tensor: Tensor) -> NDArray[np.float64]:
     return array
 
 
-def array(tensor: Tensor) -> _Array:
-    """A weight as a constant of a graph."""
-    array: _Array = tensor.detach().cpu().float().numpy()
+def array(tensor: Tensor) -> NDArray[np.float32]:
+    """A weight, for a graph."""
+    array: NDArray[np.float32] = tensor.detach().cpu().float().numpy()
     return array
+
+
+def constant(values: NDArray[Any]) -> Any:
+    """Weights as a node, which shares their memory where it can.
+
+    Of an array that it is given as it is, OpenVINO would make a list of numbers first.
+    """
+    return op.constant(np.ascontiguousarray(values, np.float32), shared_memory=True)
