@@ -30,7 +30,7 @@ from .released import DEFAULT_NAME, checkpoint_path
 from .timings import Timings
 from .whole_file import whole_file
 
-_GROUP_FRAMES = 64
+_GROUP_FRAMES = 96
 _GROUP_FRAMES_ON_CUDA = 256  # fewer and larger launches
 _TOGETHER_ON_CUDA = 16
 _WAITING = 2  # windows of each recording that are ready before they are asked for
