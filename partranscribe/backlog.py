@@ -11,7 +11,7 @@ from pathlib import Path
 from .audio import probe
 from .errors import OutputError, PartranscribeError, StoreError
 from .manifest import CLAIMS, Claims, Manifest, key_of, manifest_of
-from .paths import is_folder, leads_out, sha256_of
+from .paths import is_file, is_folder, leads_out, sha256_of
 from .plan import PLOT, Job
 from .released import checkpoint_path
 from .remote import check_folder, copies_folder, is_object_store, is_remote, told
@@ -49,6 +49,7 @@ class Backlog:
         if any(is_remote(job.source) for job in jobs):
             self._folders.add(copies_folder())
         self._elsewhere: list[Job] = []
+        self._lengths: dict[Path, float] = {}
         self._warnings: set[str] = set()
         self.manifests = {job.folder: manifest_of(job.folder) for job in jobs if job.folder is not None}
         self._before = {folder: manifest.entries() for folder, manifest in self.manifests.items()}
@@ -94,12 +95,22 @@ class Backlog:
 
     def group(self, count: int) -> list[Job]:
         """As `take`, but of several those of one length are put together."""
-        ahead = count * _SORTED_TOGETHER if count > 1 else count
-        self._ready += self.take(ahead - len(self._ready))
         if count > 1:  # side by side, recordings wait for the longest of them
-            self._ready.sort(key=_length)
+            near = [self._waiting.popleft() for _ in range(min(count * _SORTED_TOGETHER, len(self._waiting)))]
+            near.sort(key=self._length)
+            self._waiting.extendleft(reversed(near))
+        self._ready += self.take(count - len(self._ready))
         jobs, self._ready = self._ready[:count], self._ready[count:]
         return jobs
+
+    def _length(self, job: Job) -> float:
+        """Seconds of a recording as its header tells, to sort by."""
+        if job.source not in self._lengths:
+            self._lengths[job.source] = 0.0
+            with suppress(PartranscribeError):
+                if not is_remote(job.source):
+                    self._lengths[job.source] = probe(job.source).duration or 0.0
+        return self._lengths[job.source]
 
     def take(self, count: int) -> list[Job]:
         """The next jobs, so many at most, which nobody else does now and which are not done already."""
@@ -119,14 +130,12 @@ class Backlog:
 
     def _is_mine(self, job: Job) -> bool:
         """Claim a job, unless it is done or someone else has it."""
+        _refuse_links(job)
         if job.folder is None or not job.outputs:
             if not self._overwrite:
+                _refuse_to_replace_unnamed(job)
                 refuse_foreign_extras(job, None)
             return True
-        for path in job.outputs.values():
-            if leads_out(path, job.folder):
-                fact = f"{path}: a link leads it out of {job.folder}"
-                raise OutputError(f"{fact}; take the link away, or write elsewhere with -o")
         manifest = self.manifests[job.folder]
         with suppress(OutputError):  # another may be about to write the rest
             if self._is_kept(job, manifest, (DONE,)):
@@ -179,10 +188,25 @@ class Backlog:
         return bool(self._waiting) and not self.stops
 
 
-def _length(job: Job) -> float:
-    """Seconds of a recording as its header tells, to sort by."""
-    if is_remote(job.source):
-        return 0.0
-    with suppress(PartranscribeError):
-        return probe(job.source).duration or 0.0
-    return 0.0
+def _refuse_links(job: Job) -> None:
+    """Make sure that what is written to a folder stays in it.
+
+    Raises:
+        OutputError: a link leads out of it.
+    """
+    within = [(path, job.folder) for path in job.outputs.values()]
+    for path, folder in (*within, *job.extras.values()):
+        if folder is not None and leads_out(path, folder):
+            fact = f"{path}: a link leads it out of {folder}"
+            raise OutputError(f"{fact}; take the link away, or write elsewhere")
+
+
+def _refuse_to_replace_unnamed(job: Job) -> None:
+    """Make sure that of outputs without a folder, those beside the one that was named replace nothing.
+
+    Raises:
+        OutputError: something is there.
+    """
+    for path in list(job.outputs.values())[1:]:
+        if is_file(path):
+            raise OutputError(f"{path}: is already there, and was not named; --overwrite replaces it")

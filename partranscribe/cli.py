@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,7 +26,19 @@ FORMATS = ("midi", "csv", "json", "tsv")
 ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("float32", "bfloat16")
 DEFAULT_COMMAND = "transcribe"
-PATH = click.Path(path_type=Path, readable=False)
+
+
+class _PathHere(click.Path):
+    """A path on this machine."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if "://" in os.fsdecode(value):
+            self.fail(f"{value} is a URL; name a file or a folder on this machine", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _PathHere(path_type=Path, readable=False)
+PATH_AS_GIVEN = _PathHere(readable=False)  # with the slash at its end
 PATH_OR_URL = click.Path(readable=False)
 
 
@@ -81,12 +94,6 @@ _pedal_option = click.option(
 )  # fmt: skip
 
 
-def _on_this_machine(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and "://" in value:
-        raise click.BadParameter(f"{value} is a URL; name a file or a folder on this machine")
-    return value
-
-
 def _extra_options(function: Any) -> Any:
     """What else is made of each recording; of several, in a folder."""
     for name, kind, text in reversed(
@@ -102,7 +109,7 @@ def _extra_options(function: Any) -> Any:
             ("--posteriors", "posteriors", "Write the probability of each state in each frame: NumPy's NPZ."),
         )
     ):
-        option = click.option(name, kind, callback=_on_this_machine, metavar="FILE|FOLDER", help=text)
+        option = click.option(name, kind, type=PATH_AS_GIVEN, metavar="FILE|FOLDER", help=text)
         function = option(function)
     return function
 
@@ -253,6 +260,7 @@ def transcribe_command(
         from .remote import location
         from .report import write_report, write_scores
         from .timings import Timings
+        from .whole_file import check_place
         from .work import Settings
 
         try:
@@ -267,6 +275,8 @@ def transcribe_command(
                 include=include,
                 exclude=exclude,
             )
+            tables = [path for path in (report, scores) if path is not None]
+            plan.check_tables(tables, jobs)
         except plan.UsageError as error:
             raise click.UsageError(str(error)) from None
         except PartranscribeError as error:
@@ -280,6 +290,8 @@ def transcribe_command(
             return
         if pages is not None:
             check_index(pages, overwrite=overwrite)
+        for path in tables:
+            check_place(path)
         cluster = None
         if ray is not None:
             from .cluster import Cluster
@@ -298,20 +310,29 @@ def transcribe_command(
                 timings=timings,
             )
         scored = {one.job.name: one.score for one in result.outcomes if one.score is not None}
-        if report is not None:
-            write_report(report, jobs, result, settings)
-        if scores is not None and scored:
-            write_scores(scores, scored, pedal_threshold)
-        if pages is not None:
-            write_index(pages, jobs, result)
     except PartranscribeError as error:
         _fail(error)
+    except KeyboardInterrupt:  # while it is not yet known what there is to do
+        sys.exit(130)
+    tells: list[Callable[[], object]] = []
+    if report is not None:
+        tells.append(partial(write_report, report, jobs, result, settings))
+    if scores is not None and scored:
+        tells.append(partial(write_scores, scores, scored, pedal_threshold))
+    if pages is not None:
+        tells.append(partial(write_index, pages, jobs, result))
+    untold = []
+    for tell in tells:
+        try:
+            tell()
+        except PartranscribeError as error:
+            untold.append(error)
     failed = sum(outcome.error is not None for outcome in result.outcomes)
     if len(jobs) > 1 and not quiet:
         click.echo(show.tally(result.outcomes, len(jobs)))
         if failed and len(jobs) > show.A_SCREENFUL:
             show.print_failures(result.outcomes)
-    if pages is not None and not quiet:
+    if pages is not None and not untold and not quiet:
         click.echo(f"all pages: {pages / plan.INDEX}")
     if scored and not quiet:
         show.print_scores(scored, pedal_threshold)
@@ -324,7 +345,9 @@ def transcribe_command(
     if result.interrupted:
         click.echo("interrupted; what is done is kept, and the same command goes on from here", err=True)
         sys.exit(130)
-    sys.exit(1 if failed else 0)
+    for problem in untold:
+        click.echo(f"error: {problem}", err=True)
+    sys.exit(1 if failed or untold else 0)
 
 
 @main.command("evaluate")

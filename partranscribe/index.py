@@ -11,7 +11,7 @@ from urllib.parse import quote
 from . import __version__
 from .batch import Result
 from .errors import OutputError
-from .paths import is_file
+from .paths import is_file, leads_out
 from .plan import INDEX, PAGE, Job
 from .report import row
 from .template import data_element, template
@@ -30,9 +30,11 @@ def check_index(folder: Path, *, overwrite: bool) -> None:
         overwrite: replace even what this program did not write.
 
     Raises:
-        OutputError: it cannot be written, or would replace another's page.
+        OutputError: it cannot be written, would replace another's page, or a link leads it out of the folder.
     """
     path = folder / INDEX
+    if leads_out(path, folder):
+        raise OutputError(f"{path}: a link leads it out of {folder}; take the link away, or write elsewhere")
     check_place(path)
     if is_file(path) and not overwrite:
         with path.open(encoding="utf-8", errors="replace") as page:

@@ -256,6 +256,27 @@ def manifest_of(folder: Path) -> Manifest:
     return StoredManifest(folder) if remote.is_remote(folder) else Manifest(folder)
 
 
+def has_made(notes: Path, top: Path, known: dict[Path, Manifest]) -> bool:
+    """Whether a note list was made by this program, as the manifest of its folder or one above it tells.
+
+    Args:
+        notes: the file.
+        top: a folder above it, the last one that is asked.
+        known: manifests by their folders, kept from one question to the next.
+    """
+    try:
+        digest = sha256_of(notes)
+    except OSError:  # told when it is read
+        return False
+    folders = [notes.parent]
+    while folders[-1] != top and top in folders[-1].parents:
+        folders.append(folders[-1].parent)
+    return any(
+        known.setdefault(folder, manifest_of(folder)).has_written(key_of(folder, {"": notes}), digest)
+        for folder in folders
+    )
+
+
 def _line(entry: Entry) -> bytes:
     text = json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace") + b"\n"  # some names are no valid text

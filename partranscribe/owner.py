@@ -46,10 +46,13 @@ class Owner:
         """Whether it may still be at work.
 
         Args:
-            seconds_silent: since its last sign of life, which counts for one of another machine.
+            seconds_silent: since its last sign of life, which counts for one of another machine, and where
+                another process could have its number by now.
         """
         if not self.is_here:
             return seconds_silent < _DEAD_SECONDS
+        if self.started == "0":
+            return _runs(self.process) and seconds_silent < _DEAD_SECONDS
         return _runs(self.process) and _started(self.process) == self.started
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 _BLOCK = 1 << 20
@@ -37,10 +38,21 @@ def leads_out(path: Path, folder: Path) -> bool:
     return not Path(place(path)).is_relative_to(place(folder))
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+def is_hidden(path: Path) -> bool:
+    """Whether a path below some folder is hidden, or lies in a folder that is."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def sha256_of(path: Path, alive: Callable[[], object] = lambda: None) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal.
+
+    Args:
+        path: of the file.
+        alive: called now and then, for one who waits.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
+            alive()
     return digest.hexdigest()

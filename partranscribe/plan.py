@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .audio import AUDIO_SUFFIXES
+from .manifest import NAME, Manifest, has_made
 from .note_io import SUFFIXES, format_of
-from .paths import is_file, is_folder, place
+from .paths import is_file, is_folder, is_hidden, place
 from .remote import files_below, is_remote
 
 ENDINGS = {"midi": ".mid", "csv": ".csv", "json": ".json", "tsv": ".tsv"}
@@ -51,7 +52,7 @@ class Job:
     Args:
         source: the recording.
         name: how it is called in reports: its path as given, or below the folder that was given.
-        outputs: path of each format.
+        outputs: path of each format; without a folder, the one that was named comes first.
         folder: of the manifest that the outputs are entered in; None where `output` named the file, which is
             made anew whatever is there.
         reference: a note list, or a folder in which `name` is looked up.
@@ -111,7 +112,7 @@ def plan(
     several = sum(is_folder(source) for source in sources) > 1
     each: dict[Path, _Recording] = {}
     for source in sources:
-        for recording in _recordings(source, include, exclude, prefixed=several):
+        for recording in _recordings(source, include, exclude, prefixed=several, alone=len(sources) == 1):
             each.setdefault(recording.path, recording)
     found = list(each.values())
     if output is None or into_folder or names_folder(output):
@@ -131,6 +132,23 @@ def plan(
                 fact = f"{extras[kind]} lies in {source}, where its sound would be taken for a recording"
                 raise UsageError(f"{fact}; name another folder")
     return with_extras(jobs, extras, [recording.below for recording in found], extra_folders)
+
+
+def check_tables(tables: Sequence[Path], jobs: Sequence[Job]) -> None:
+    """Make sure that what tells of all jobs takes the place of nothing that they read or write.
+
+    Raises:
+        UsageError: it would.
+    """
+    taken = {place(path) for job in jobs for path in (job.source, *job.written)}
+    taken |= {place(job.reference) for job in jobs if job.reference is not None}
+    taken |= {place(job.folder / NAME) for job in jobs if job.folder is not None}
+    pages = (job.extras[PAGE].folder for job in jobs if PAGE in job.extras)
+    taken |= {place(folder / INDEX) for folder in pages if folder is not None}
+    for path in tables:
+        if place(path) in taken:
+            raise UsageError(f"{path} would replace a file that this call reads or writes; name another")
+        taken.add(place(path))
 
 
 def with_extras(
@@ -210,24 +228,33 @@ class _Recording:
 
 
 def _recordings(
-    source: Path, include: Sequence[str], exclude: Sequence[str], *, prefixed: bool
+    source: Path, include: Sequence[str], exclude: Sequence[str], *, prefixed: bool, alone: bool
 ) -> list[_Recording]:
+    """A recording, or those of a folder.
+
+    Args:
+        source: file or folder.
+        include, exclude: see `plan`.
+        prefixed: outputs go below the folder's name, as there are other folders.
+        alone: there is no other source, so that paths below the folder are names enough.
+    """
     itself = _Recording(source, Path(source.name), str(source), Path(source.name), source.parent)
     if not is_folder(source):
         return [itself]
-    inside = [path for path in files_below(source, AUDIO_SUFFIXES) if not path.name.startswith(".")]
+    inside = [path for path in files_below(source, AUDIO_SUFFIXES) if not is_hidden(path)]
     meant = [path for path in inside if _fits(path, include or ["*"]) and not _fits(path, exclude)]
     top = Path(source.resolve().name) if prefixed else Path()
     # A folder without recordings is reported like a recording that cannot be read.
     return [
-        _Recording(source / path, top / path, str(source / path if prefixed else path), path, source)
+        _Recording(source / path, top / path, str(path if alone else source / path), path, source)
         for path in meant
     ] or [itself]
 
 
 def _fits(path: Path, patterns: Sequence[str]) -> bool:
-    """Whether any pattern is that of the path, or without a slash of its name."""
-    return any(fnmatchcase(path.as_posix() if "/" in one else path.name, one) for one in patterns)
+    """Whether any pattern is that of the path, or without a slash of its name, be it in capitals or not."""
+    whole, name = path.as_posix().lower(), path.name.lower()
+    return any(fnmatchcase(whole if "/" in one else name, one.lower()) for one in patterns)
 
 
 def names_folder(output: Path) -> bool:
@@ -292,14 +319,16 @@ def _with_references(jobs: Sequence[Job], found: Sequence[_Recording], reference
     # One listing, as each question to a store takes its time.
     listed = {reference / path for path in files_below(reference, SUFFIXES)} if is_remote(reference) else None
     paired = []
+    manifests: dict[Path, Manifest] = {}
     for job, recording in zip(jobs, found, strict=True):
         stems = (recording.inside, Path(recording.path.name))
         candidates = [(reference / stem).with_suffix(ending) for stem in stems for ending in SUFFIXES]
+        there = [path for path in candidates if (is_file(path) if listed is None else path in listed)]
         # A note list that this very call writes is no reference to it.
-        there = (path for path in candidates if (is_file(path) if listed is None else path in listed))
-        paired.append(
-            replace(job, reference=next((path for path in there if place(path) not in written), None))
-        )
+        there = [path for path in dict.fromkeys(there) if place(path) not in written]
+        if len(there) > 1:  # one that some call has written is taken only where nothing else is
+            there.sort(key=lambda path: has_made(path, reference, manifests))
+        paired.append(replace(job, reference=there[0] if there else None))
     if not any(job.reference for job in paired):
         raise UsageError(
             f"{reference}: no note list there has the name of a recording; is it the right folder?"

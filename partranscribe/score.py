@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .errors import NoteFileError
 from .note_io import PEDAL_THRESHOLD, SUFFIXES, format_of, read_notes
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
-from .paths import is_file, is_folder
+from .paths import is_file, is_folder, is_hidden
 
 HELD_TOO_LONG = 3.0  # seconds, section V-A
 LENGTH_EDGES = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, math.inf)  # seconds, for Figure 6
@@ -433,7 +433,9 @@ def pair_files(estimates: Path, references: Path) -> Pairing:
 def _note_files(folder: Path) -> dict[str, Path]:
     if not is_folder(folder):
         raise NoteFileError(f"{folder}: is not a folder; is the path right?")
-    files = [path for path in folder.rglob("*") if format_of(path) and not path.name.startswith(".")]
+    files = [
+        path for path in folder.rglob("*") if format_of(path) and not is_hidden(path.relative_to(folder))
+    ]
     rank = list(SUFFIXES)
     files.sort(key=lambda path: rank.index(path.suffix.lower()), reverse=True)
     best = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files if is_file(path)}

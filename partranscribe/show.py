@@ -377,7 +377,7 @@ def _table_of_many(rows: Sequence[tuple[str, Score]], *, narrow: bool) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for index, (name, score) in enumerate(rows):
         table.add_row(
-            name,
+            Text(name),
             *(
                 _percent(part.f1, 1) if narrow else _measure(part)
                 for part in (score.note, score.note_offset, score.note_offset_velocity)

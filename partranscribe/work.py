@@ -17,7 +17,7 @@ from .errors import AudioError, NoteFileError, OutputError, PartranscribeError
 from .manifest import Entry, Made, Manifest, key_of, manifest_of
 from .note_io import PEDAL_THRESHOLD, WRITERS, format_of, read_notes
 from .notes import Note
-from .paths import is_file, is_folder, leads_out, place, sha256_of
+from .paths import is_file, is_folder, place, sha256_of
 from .plan import PAGE, PLOT, POSTERIORS, Job
 from .released import DEFAULT_NAME, checkpoint_path
 from .remote import appearing, fetched, is_remote, named, told
@@ -293,7 +293,8 @@ def _finish(
     about = {**transcriber.about(), **_about(job.source, result, begun.length, start, end)}
     with transcriber.timings.stage("writing"):
         contents = {name: WRITERS[name](result.notes, about) for name in job.outputs}
-        source = _source_sha256(begun) if job.folder is not None else ""
+        alive = partial(watcher.advanced, job, result.duration)
+        source = _source_sha256(begun, alive) if job.folder is not None else ""
         with ExitStack() as stack:
             for name, path in job.outputs.items():
                 stack.enter_context(appearing(path, contents[name]))
@@ -328,7 +329,7 @@ def _finish(
                 _contents(job, settings, result.notes, transcriber.info.name, wanted, result.duration),
                 lambda: transcriber.log_mel,
                 begun.posteriors,
-                partial(watcher.advanced, job, result.duration),
+                alive,
                 enter,
             )
     except PartranscribeError as error:
@@ -377,9 +378,9 @@ def _contents(
     )
 
 
-def _source_sha256(begun: _Begun) -> str:
+def _source_sha256(begun: _Begun, alive: Callable[[], object]) -> str:
     """Of the recording's bytes, which must be those that were transcribed."""
-    digest, state = sha256_of(begun.file), begun.file.stat()
+    digest, state = sha256_of(begun.file, alive), begun.file.stat()
     if (state.st_size, state.st_mtime_ns) != (begun.size, begun.modified_ns):
         raise AudioError(
             f"{begun.job.source}: was written to while it was read; run again when it is finished"
@@ -469,14 +470,11 @@ def refuse_foreign_extras(job: Job, manifest: Manifest | None) -> None:
         manifest: of its outputs; None if they are not entered.
 
     Raises:
-        OutputError: something is there that was not made by this program, or a link leads out of the folder.
+        OutputError: something is there that was not made by this program.
     """
     for extra in job.extras.values():
         if extra.folder is None:
             continue
-        if leads_out(extra.path, extra.folder):
-            fact = f"{extra.path}: a link leads it out of {extra.folder}"
-            raise OutputError(f"{fact}; take the link away, or write elsewhere")
         key = "" if manifest is None else key_of(manifest.folder, job.outputs)
         if is_file(extra.path) and (manifest is None or not manifest.has_written(key, sha256_of(extra.path))):
             fact = f"{extra.path}: is already there, and would be replaced"

@@ -17,8 +17,9 @@ import pytest
 
 from fated import Fated
 from partranscribe import crew
+from partranscribe.backlog import Backlog
 from partranscribe.batch import run, would_keep
-from partranscribe.crew import available_memory, default_processes
+from partranscribe.crew import available_memory, default_processes, usable_cores
 from partranscribe.errors import AudioError, CheckpointError, OutputError
 from partranscribe.manifest import CLAIMS, NAME, Entry, Manifest
 from partranscribe.note_io import read_notes, write_notes
@@ -317,6 +318,35 @@ def test_an_output_that_was_named_is_made_anew_without_a_manifest(tmp_path: Path
         assert names(tmp_path / "out") == ["song.mid"]
 
 
+def test_what_stands_beside_a_named_output_is_replaced_only_where_that_is_asked_for(
+    tmp_path: Path, settings: Settings
+) -> None:
+    jobs = plan([recording(tmp_path / "song.wav")], tmp_path / "song.mid", ("midi", "csv"))
+    (tmp_path / "song.csv").write_text("the ground truth")
+    (outcome,) = run(jobs, settings).outcomes
+    assert "song.csv: is already there, and was not named; --overwrite" in str(outcome.error)
+    assert (tmp_path / "song.csv").read_text() == "the ground truth"
+    assert not (tmp_path / "song.mid").exists()
+    (outcome,) = run(jobs, settings, overwrite=True).outcomes
+    assert outcome.error is None
+    assert len(read_notes(tmp_path / "song.csv")) == len(read_notes(tmp_path / "song.mid"))
+
+
+def test_recordings_of_one_length_are_put_together_and_no_more_claimed_than_are_given(
+    tmp_path: Path, settings: Settings
+) -> None:
+    lengths = (1.5, 1.0, 2.0, 1.5, 1.0, 2.0)
+    for name, seconds in zip("abcdef", lengths, strict=True):
+        recording(tmp_path / "in" / f"{name}.wav", seconds)
+    jobs = plan([tmp_path / "in"], tmp_path / "out")
+    first, second = (Backlog(jobs, settings, Watcher(), overwrite=False, fail_fast=False) for _ in range(2))
+    with first.claims, second.claims:
+        assert [job.name for job in first.group(2)] == ["b.wav", "e.wav"]
+        assert [job.name for job in second.group(2)] == ["a.wav", "d.wav"]
+        assert [job.name for job in first.group(2)] == ["c.wav", "f.wav"]
+        assert first.group(2) == []
+
+
 def test_the_first_failure_is_the_last_where_that_is_asked_for(tmp_path: Path, settings: Settings) -> None:
     jobs = plan([songs(tmp_path / "in", "abcd")], tmp_path / "out")
     (tmp_path / "in" / "b.wav").write_text("not a recording")
@@ -608,8 +638,14 @@ def test_what_is_wrong_with_the_model_of_a_worker_is_raised(tmp_path: Path) -> N
     ],
 )
 def test_there_are_no_more_processes_than_cores_memory_and_jobs_bear(
-    cores: int, memory: float | None, jobs: int, processes: int, monkeypatch: pytest.MonkeyPatch
+    cores: int,
+    memory: float | None,
+    jobs: int,
+    processes: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(crew, "CONTAINER", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
     monkeypatch.setattr(crew, "available_memory", lambda: memory)
     assert default_processes(jobs) == processes
@@ -618,6 +654,20 @@ def test_there_are_no_more_processes_than_cores_memory_and_jobs_bear(
 def test_the_memory_that_is_available_is_known_or_not() -> None:
     memory = available_memory()
     assert memory is None or memory > 0
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("250000 100000", 3), ("50000 100000", 1), ("max 100000", 8)])
+def test_a_container_has_the_cores_and_the_memory_that_it_is_given(
+    quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setattr(crew, "CONTAINER", tmp_path)
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    (tmp_path / "memory.stat").write_text("anon 300000\nactive_file 200000\ninactive_file 400000\n")
+    assert usable_cores() == cores
+    assert available_memory() == 700_000
 
 
 def test_what_would_be_kept_is_told_without_a_model(

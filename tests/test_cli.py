@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from conftest import swelling_noise
 from partranscribe import __version__
 from partranscribe.cli import main
+from partranscribe.errors import OutputError
 from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.released import released
@@ -245,6 +246,71 @@ def test_a_report_names_what_became_of_each(song: Path, model: list[str], tmp_pa
     assert report["counts"] == {"done": 1, "failed": 1}
     assert [Path(file["source"]).name for file in report["files"]] == ["no.wav", "song.wav"]
     assert "No such file" in report["files"][0]["reason"]
+
+
+@pytest.mark.parametrize("option", ["--report", "--scores"])
+def test_tables_never_take_the_place_of_what_is_read(
+    option: str, song: Path, model: list[str], tmp_path: Path
+) -> None:
+    truth = tmp_path / "truth.csv"
+    write_notes(truth, [A])
+    before = song.read_bytes(), truth.read_bytes()
+    for table in (song, truth):
+        result = call(song, "-o", tmp_path / "x.mid", "--reference", truth, option, table, *model)
+        assert result.exit_code == 2
+        assert f"{table} would replace a file" in result.stderr
+    assert (song.read_bytes(), truth.read_bytes()) == before
+
+
+def test_a_table_that_cannot_be_written_is_told_before_the_work(
+    song: Path, model: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    result = call(song, "-o", tmp_path / "x.mid", "--report", tmp_path / "folder", *model)
+    assert result.exit_code == 1
+    assert "is there and is not a file" in result.stderr
+    assert not (tmp_path / "x.mid").exists()
+
+
+def test_a_table_that_fails_after_the_work_does_not_stop_the_others(
+    song: Path, model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OutputError("r.json: the disk is full")
+
+    monkeypatch.setattr("partranscribe.report.write_report", refuse)
+    write_notes(tmp_path / "truth.csv", [A])
+    tables = ("--report", tmp_path / "r.json", "--scores", tmp_path / "s.csv", "--view", tmp_path / "pages")
+    result = call(song, "-o", tmp_path / "x.mid", "--reference", tmp_path / "truth.csv", *tables, *model)
+    assert result.exit_code == 1
+    assert "error: r.json: the disk is full" in result.stderr
+    assert (tmp_path / "s.csv").is_file()
+    assert (tmp_path / "pages" / "index.html").is_file()
+    assert "note + offset" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--report", "s3://b/r.json"),
+        ("--reference", "t.csv", "--scores", "s3://b/s.csv"),
+        ("--view", "s3://b/v"),
+    ],
+)
+def test_tables_and_extras_are_files_on_this_machine(options: tuple[str, ...], song: Path) -> None:
+    result = call(song, "-o", song.with_suffix(".mid"), *options)
+    assert result.exit_code == 2
+    assert "is a URL; name a file or a folder on this machine" in result.stderr
+
+
+def test_ctrl_c_while_it_is_looked_what_there_is_to_do_ends_with_130(
+    song: Path, model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("partranscribe.batch.would_keep", interrupted)
+    assert call(song, "-o", tmp_path / "out", "--dry-run", *model).exit_code == 130
 
 
 def test_folders_are_filtered_by_patterns(model: list[str], tmp_path: Path) -> None:
@@ -479,3 +545,12 @@ def test_the_table_of_a_narrow_terminal_keeps_names_and_f1(
     assert "a_piece_of_some_length" in printed
     assert printed.count("100.0") == 3 * 4
     assert "…" not in printed
+
+
+def test_the_table_shows_names_as_they_are(tmp_path: Path) -> None:
+    names = ("Sonata [live]", "Sonata [take2]", "[bold]")
+    for place in ("estimates", "references"):
+        for name in names:
+            write_notes(tmp_path / place / f"{name}.csv", [A])
+    printed = call("evaluate", tmp_path / "estimates", tmp_path / "references").stdout
+    assert [name for name in names if name not in printed] == []

@@ -156,10 +156,11 @@ def test_an_extra_that_was_named_is_made_anew(songs: Path, settings: Settings) -
     assert statuses(run(jobs, settings, processes=0)) == "k"
 
 
-def test_a_link_leads_no_extra_out_of_its_folder(songs: Path, settings: Settings) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_link_leads_no_extra_out_of_its_folder(songs: Path, settings: Settings, overwrite: bool) -> None:
     (songs.parent / "pages").mkdir()
     (songs.parent / "pages" / "a.html").symlink_to(songs.parent / "elsewhere.html")
-    (outcome, other) = run(jobs_of(songs), settings, processes=0).outcomes
+    (outcome, other) = run(jobs_of(songs), settings, processes=0, overwrite=overwrite).outcomes
     assert "a link leads it out of" in str(outcome.error)
     assert other.error is None
     assert not (songs.parent / "elsewhere.html").exists()
@@ -181,7 +182,7 @@ def test_posteriors_of_a_run_that_failed_leave_nothing(
 ) -> None:
     jobs = plan([songs / "a.wav"], songs.parent / "out", extras={POSTERIORS: songs.parent / "p"})
     with monkeypatch.context() as broken:
-        broken.setattr("partranscribe.work._source_sha256", lambda _: 1 / 0)
+        broken.setattr("partranscribe.work._source_sha256", lambda *_: 1 / 0)
         assert statuses(run(jobs, settings, processes=0)) == "f"
     assert [*(songs.parent / "p").iterdir()] == []
     assert statuses(run(jobs, settings, processes=0)) == "d"

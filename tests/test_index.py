@@ -69,6 +69,15 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         write_index(tmp_path / "pages", [], result())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_link_leads_the_page_nowhere_else(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "index.html").symlink_to(tmp_path / "elsewhere.html")
+    with pytest.raises(OutputError, match="a link leads it out of"):
+        check_index(tmp_path / "pages", overwrite=overwrite)
+
+
 def test_the_page_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     index = tmp_path / "index.html"
     index.write_text("<!doctype html><title>My site</title>")

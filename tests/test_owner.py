@@ -59,3 +59,11 @@ def test_a_process_of_another_machine_is_at_work_until_it_is_silent_too_long(
     silent: float, lives: bool
 ) -> None:
     assert ELSEWHERE.lives(silent) is lives
+
+
+@pytest.mark.parametrize(("silent", "lives"), [(0.0, True), (89.9, True), (90.0, False)])
+def test_where_a_number_may_be_another_s_by_now_a_process_is_at_work_until_it_is_silent_too_long(
+    silent: float, lives: bool
+) -> None:
+    """As on systems that do not tell when a process started."""
+    assert replace(Owner.myself(), started="0").lives(silent) is lives

@@ -8,9 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from partranscribe.manifest import NAME, Entry, Manifest
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
-from partranscribe.plan import PAGE, POSTERIORS, SOUND, STEREO, Extra, Job, UsageError, plan, with_extras
+from partranscribe.paths import sha256_of
+from partranscribe.plan import (
+    PAGE,
+    POSTERIORS,
+    SOUND,
+    STEREO,
+    Extra,
+    Job,
+    UsageError,
+    check_tables,
+    plan,
+    with_extras,
+)
 from synth import recording
 
 
@@ -156,7 +169,7 @@ def test_sources_without_recordings_become_jobs_of_their_own(tmp_path: Path) -> 
         ([], ["live/*"], ["a.flac", "studio/d.wav"]),
         (["*.flac"], ["*/old/*"], ["a.flac"]),
         (["[ab].*"], ["a*", "c*"], ["live/b.wav"]),
-        (["A.FLAC"], [], []),  # as it is written, on every system
+        (["A.FLAC"], [], ["a.flac"]),  # on every system
     ],
 )
 def test_patterns_choose_among_what_a_folder_holds(
@@ -206,6 +219,17 @@ def test_recordings_of_several_folders_have_names_of_their_own(tmp_path: Path) -
     assert [job.name for job in jobs] == [str(tmp_path / "x/song.wav"), str(tmp_path / "y/song.wav")]
 
 
+def test_a_recording_beside_a_folder_has_a_name_of_its_own(tmp_path: Path) -> None:
+    empty(tmp_path / "x/song.wav", tmp_path / "song.wav")
+    jobs = plan([tmp_path / "x", tmp_path / "song.wav"], None)
+    assert [job.name for job in jobs] == [str(tmp_path / "x/song.wav"), str(tmp_path / "song.wav")]
+
+
+def test_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+    empty(*(tmp_path / "in" / name for name in ("a.wav", ".trash/b.wav", "live/.old/c.wav")))
+    assert [job.name for job in plan([tmp_path / "in"], tmp_path / "out")] == ["a.wav"]
+
+
 def test_one_reference_for_several_recordings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="several recordings"):
         plan([tmp_path / "a.wav", tmp_path / "b.wav"], None, reference=tmp_path / "truth.mid")
@@ -230,6 +254,37 @@ def test_what_a_call_writes_is_no_reference_to_it(tmp_path: Path) -> None:
     (job,) = plan([tmp_path], None, reference=tmp_path)
     assert job.outputs == {"midi": tmp_path / "song.mid"}
     assert job.reference == tmp_path / "song.tsv"
+
+
+@pytest.mark.parametrize("place", ["", "live"])
+def test_what_was_transcribed_before_is_a_reference_only_where_nothing_else_is(
+    place: str, tmp_path: Path
+) -> None:
+    below = tmp_path / "in" / "live"
+    empty(below / "a.wav", below / "b.wav")
+    for name in ("a.mid", "a.tsv", "b.mid"):
+        write_notes(below / name, [Note(0.5, 1.0, 60, 64)])
+    manifest = Manifest(tmp_path / "in" / place)
+    for name in "ab":
+        made = {"midi": sha256_of(below / f"{name}.mid")}
+        key = (below / name).relative_to(manifest.folder).as_posix()
+        manifest.add(Entry(key, f"{name}.wav", 0, 0, "", {}, made, 1, 1.0, 1.0))
+    jobs = plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "in")
+    assert [job.reference for job in jobs] == [below / "a.tsv", below / "b.mid"]
+
+
+@pytest.mark.parametrize(
+    "name", ["in/a.wav", "truth/a.tsv", "out/a.mid", "pages/a.html", "pages/index.html", f"out/{NAME}"]
+)
+def test_what_tells_of_all_replaces_nothing(name: str, tmp_path: Path) -> None:
+    empty(tmp_path / "in/a.wav", tmp_path / "truth/a.tsv")
+    pages = {PAGE: tmp_path / "pages"}
+    jobs = plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "truth", extras=pages)
+    check_tables([tmp_path / "report.json", tmp_path / "scores.csv"], jobs)
+    with pytest.raises(UsageError, match="would replace a file that this call reads or writes"):
+        check_tables([tmp_path / "x" / ".." / name], jobs)
+    with pytest.raises(UsageError, match="would replace"):
+        check_tables([tmp_path / "one.csv", tmp_path / "one.csv"], jobs)
 
 
 def test_the_reference_of_a_file_is_found_by_its_name(

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from ..audio import AUDIO_SUFFIXES, read_blocks
 from ..config import FrontEndConfig
 from ..errors import PartranscribeError
+from ..manifest import Manifest, has_made
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, NoteArray, note_array
 from ..note_io import SUFFIXES, read_notes
 from ..paths import is_file
@@ -127,11 +128,13 @@ class Crop(NamedTuple):
 
 def labelled(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Every recording of a folder and below that has a note list beside it, and that list."""
+    manifests: dict[Path, Manifest] = {}
     for source in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
-        beside = (source.with_suffix(ending) for ending in SUFFIXES)
-        labels = next((path for path in beside if is_file(path)), None)
-        if labels is not None:
-            yield source, labels
+        beside = [path for path in map(source.with_suffix, SUFFIXES) if is_file(path)]
+        if len(beside) > 1:  # what was transcribed is no ground truth
+            beside.sort(key=lambda path: has_made(path, folder, manifests))
+        if beside:
+            yield source, beside[0]
 
 
 def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
