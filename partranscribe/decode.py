@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .config import DecodeConfig
+from .config import DecodeConfig, ModelConfig
 from .errors import first_line
 from .model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
 from .notes import LOWEST_PITCH, PITCHES, Note
@@ -127,7 +127,7 @@ def decode_batch(
     """
     settings = settings or DecodeConfig()
     longest = model.config.max_duration_frames
-    if loop is None and model.config.has_fast_loops and _has_kernel(features.note.device):
+    if loop is None and model.config.has_fast_loops and _has_kernel(features.note.device, model.config):
         stepper = PitchwiseStepper(model)
         return _decode_in_kernel(stepper, features, state, settings, longest, with_probabilities)
     silent = torch.zeros(NOTE_STATES, device=features.note.device)
@@ -217,14 +217,14 @@ def compiled_loop(model: Par) -> OpenVinoLoop | None:
 
 
 @lru_cache
-def _has_kernel(device: torch.device) -> bool:
-    """Whether frames are decoded in one launch on a device; it says so once where that fails."""
+def _has_kernel(device: torch.device, sizes: ModelConfig) -> bool:
+    """Whether the frames of a network are decoded in one launch on a device; it says so once where not."""
     if device.type != "cuda":
         return False
     try:
         from .triton_decode import try_out
 
-        try_out(device)
+        try_out(device, sizes)
     except Exception as error:  # Triton's many: a driver, a compiler or a device that it does not know
         fact = f"the kernel does not run ({first_line(error)})"
         warnings.warn(f"{device}: decodes frame by frame; {fact}", stacklevel=2)

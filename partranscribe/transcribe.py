@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,7 @@ class Transcriber:
 
         Raises:
             AudioError: the file cannot be read, or is too short for one spectrum.
+            DeviceError: the device has not enough memory.
             OutputError: the posteriors cannot be written.
         """
         piece = _Piece.of_file(self, Path(path), start, end)
@@ -162,7 +163,8 @@ class Transcriber:
         """The notes of each audio file, or why there are none, in the order of the files.
 
         `together` of them are transcribed side by side; where the device has not enough memory for that, it
-        says so and goes on with half as many. What one file gives does not depend on the others.
+        says so and goes on with half as many. What one file gives does not depend on the others, but for the
+        last bits of sums where a library computes more of them side by side in another order.
 
         Args:
             paths: of the files; those of similar length should be next to each other.
@@ -187,7 +189,7 @@ class Transcriber:
 
     def _use_less_memory(self, tried: int) -> None:
         if tried == 1:
-            raise DeviceError(f"{self.device}: not enough memory for one recording; use --device cpu")
+            raise self._lacks_memory()
         self.together = tried // 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -195,6 +197,16 @@ class Transcriber:
             f"{self.device}: not enough memory for {tried} recordings at once; goes on with {self.together}",
             stacklevel=3,
         )
+
+    @contextmanager
+    def _told_of_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except torch.cuda.OutOfMemoryError as error:
+            raise self._lacks_memory() from error
+
+    def _lacks_memory(self) -> DeviceError:
+        return DeviceError(f"{self.device}: not enough memory for one recording; use --device cpu")
 
     def _transcribe_together(
         self, pieces: Sequence[_Piece], first: int, progress: Callable[[int, float], None] | None
@@ -272,7 +284,7 @@ class Transcriber:
         wanted = posteriors is not None
         state = initial_state(self.model)
         features_of = self._acoustic.features(piece.windows(), self.timings)
-        with _full_precision(), closing(features_of) as stream:
+        with _full_precision(), self._told_of_memory(), closing(features_of) as stream:
             for features in stream:
                 with self.timings.stage("decoding"):
                     frames, state = decode(

@@ -10,6 +10,8 @@ loop in `decode`, but for the order of sums.
 # ruff: noqa: N803
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -259,27 +261,37 @@ def decode_rows(
         weights.join, weights.first, weights.second, weights.second_bias, weights.output[0],
         weights.output_bias[0], weights.output[1], weights.output_bias[1],
     )  # fmt: skip
-    _decode[(triton.cdiv(rows, _ROWS),)](
-        received.contiguous(), *(tensor.contiguous() for tensor in tensors),
-        memory.joined, memory.cells, state, duration, velocity, *found,
-        frames, rows, units, hidden,
-        settings.onset_bias, settings.reonset_bias, settings.offset_bias,
-        (settings.restrike_frames - 0.5) / max_duration if settings.restrike_frames > 1 else 0.0,
-        float(max_duration),
-        ROWS=_ROWS,
-        UNITS=max(triton.next_power_of_2(units), 16),
-        HIDDEN=max(triton.next_power_of_2(hidden), 16),
-        num_warps=_WARPS,
-        num_stages=1,  # loads of later frames cannot begin before this one is decided
-    )  # fmt: skip
+    # Triton launches on the current device, whichever the tensors are on.
+    with torch.cuda.device(received.device) if received.is_cuda else nullcontext():
+        _decode[(triton.cdiv(rows, _ROWS),)](
+            received.contiguous(), *(tensor.contiguous() for tensor in tensors),
+            memory.joined, memory.cells, state, duration, velocity, *found,
+            frames, rows, units, hidden,
+            settings.onset_bias, settings.reonset_bias, settings.offset_bias,
+            (settings.restrike_frames - 0.5) / max_duration if settings.restrike_frames > 1 else 0.0,
+            float(max_duration),
+            ROWS=_ROWS,
+            UNITS=max(triton.next_power_of_2(units), 16),
+            HIDDEN=max(triton.next_power_of_2(hidden), 16),
+            num_warps=_WARPS,
+            num_stages=1,  # loads of later frames cannot begin before this one is decided
+        )  # fmt: skip
     shape = last.state.shape
     return found, LastFrame(state.long().view(shape), duration.view(shape), velocity.view(shape))
 
 
 @torch.inference_mode()
-def try_out(device: torch.device) -> None:
-    """Decode a frame of a small network, which fails where the kernel does not run."""
-    config = ModelConfig(head="compact", cnn_units=1, n_mels=4)
+def try_out(device: torch.device, sizes: ModelConfig) -> None:
+    """Decode a frame of a small network, which fails where the kernel does not run.
+
+    Args:
+        device: to run on.
+        sizes: the network's LSTMs and context are as large as these.
+
+    Raises:
+        RuntimeError: the kernel gives something else than PyTorch.
+    """
+    config = replace(sizes, head="compact", cnn_units=1, n_mels=4)
     model = Par(config).to(device).eval()
     stepper = PitchwiseStepper(model)
     zeros = torch.zeros(1, 1, PITCHES, config.hidden_per_pitch, device=device)
@@ -290,4 +302,7 @@ def try_out(device: torch.device) -> None:
     found, _ = decode_rows(
         stepper.weights, received, memory, last, DecodeConfig(), config.max_duration_frames
     )
-    found.state.cpu()  # waits for the kernel
+    expected, _ = stepper.step(received[0], last, stepper.remember(model.initial_state(1)))
+    velocity = expected.velocity.clamp(0.0, 1.0).flatten()
+    if not torch.allclose(found.velocity.flatten(), velocity, atol=1e-3):
+        raise RuntimeError("it gives other velocities than PyTorch")

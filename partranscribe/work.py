@@ -263,6 +263,8 @@ def _transcribe(
                 )
             )
             return
+        except PartranscribeError:  # as of a device without memory for one, which may do for another
+            pass
         except Exception:
             traceback.print_exc()
     for one in begun:

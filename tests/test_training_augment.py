@@ -189,10 +189,10 @@ def test_the_same_chance_gives_the_same_crop_and_leaves_its_source() -> None:
 def test_rooms_are_cut_from_one_file_by_a_table(tmp_path: Path) -> None:
     samples = noise(15, 1000)
     sf.write(tmp_path / "rooms.wav", samples, RATE, subtype="FLOAT")
-    (tmp_path / "rooms.csv").write_text("name,start,length\nhall,0,600\ncellar,600,400\n")
+    (tmp_path / "rooms.csv").write_text("name,start,length,direct_sample\nhall,0,600,0\ncellar,600,400,8\n")
     hall, cellar = load_rooms(tmp_path / "rooms.wav", tmp_path / "rooms.csv")
     np.testing.assert_array_equal(hall, samples[:600])
-    np.testing.assert_array_equal(cellar, samples[600:])
+    np.testing.assert_array_equal(cellar, samples[608:])
 
 
 @pytest.mark.parametrize("seed", range(3))

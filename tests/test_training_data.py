@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from torch.utils.data import DataLoader
 from conftest import swelling_noise
 from partranscribe.config import FrontEndConfig
 from partranscribe.frontend import LogMel
+from partranscribe.manifest import Entry, Manifest
 from partranscribe.model import OFF, OFFSET, ONSET, SUSTAIN
 from partranscribe.note_array import note_array
 from partranscribe.note_io import write_notes
 from partranscribe.notes import PITCHES, Note
+from partranscribe.paths import sha256_of
 from partranscribe.training import data
 from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import (
@@ -28,6 +31,7 @@ from partranscribe.training.data import (
     Mixture,
     Recording,
     Recordings,
+    labelled,
     load_folder,
     notes_near,
 )
@@ -92,7 +96,7 @@ def click_recording() -> Recording:
 
 def place_of(crop: Crop, recording: Recording) -> int:
     """The sample of the recording at which an unchanged crop begins."""
-    audio = recording.audio.astype(np.float64)
+    audio = recording.audio[:].astype(np.float64)
     heard = crop.audio.numpy().astype(np.float64)[:4096]
     size = len(audio) + len(heard)
     product = np.fft.rfft(audio, size) * np.conj(np.fft.rfft(heard, size))
@@ -225,11 +229,11 @@ def test_the_same_seed_and_index_give_the_same_crop(
 
 
 def test_the_recordings_are_left_as_they_are(noise_recording: Recording) -> None:
-    audio, notes = noise_recording.audio.copy(), noise_recording.notes.copy()
+    audio, notes = noise_recording.audio[:].copy(), noise_recording.notes.copy()
     crops = crops_of(noise_recording, augmenter=Augmenter(rooms=[room(6)]), noise=ContextNoise())
     for index in range(4):
         crops[index]
-    np.testing.assert_array_equal(noise_recording.audio, audio)
+    np.testing.assert_array_equal(noise_recording.audio[:], audio)
     np.testing.assert_array_equal(noise_recording.notes, notes)
 
 
@@ -331,10 +335,10 @@ def test_a_folder_is_its_recordings_that_have_notes(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[1].notes, note_array(notes[:1]), atol=1e-3)
     for recording in found:
         seconds = recording.notes[:, 1].max() + 0.5
-        assert recording.audio.dtype == np.int16
+        assert recording.audio[:].dtype == np.int16
         assert len(recording.audio) == pytest.approx(seconds * RATE, abs=2)
-    np.testing.assert_allclose(found[0].audio / 32767, melody(notes, RATE), atol=1e-4)
-    onset = int(np.flatnonzero(np.abs(found[1].audio) > 300)[0])
+    np.testing.assert_allclose(found[0].audio[:] / 32767, melody(notes, RATE), atol=1e-4)
+    onset = int(np.flatnonzero(np.abs(found[1].audio[:]) > 300)[0])
     assert onset / RATE == pytest.approx(0.5, abs=0.005)
 
 
@@ -344,7 +348,7 @@ def test_audio_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (first,) = load_folder(folder, cache, RATE)
     monkeypatch.setattr(data, "read_blocks", None)
     (again,) = load_folder(folder, cache, RATE)
-    np.testing.assert_array_equal(first.audio, again.audio)
+    np.testing.assert_array_equal(first.audio[:], again.audio[:])
     assert len(list(cache.rglob("*.npy"))) == 1
 
 
@@ -360,6 +364,41 @@ def test_the_splits_of_maestro_are_kept(tmp_path: Path) -> None:
     (folder / "maestro-v3.0.0.csv").write_text("title,split\nÉtude,train\n", encoding="utf-8")
     with pytest.raises(DataError, match="audio_filename"):
         load_folder(folder, tmp_path / "cache", RATE)
+
+
+def test_the_splits_of_maestro_are_kept_of_converted_audio_and_of_one_year(tmp_path: Path) -> None:
+    folder, rows = tmp_path / "maestro-v3.0.0", ["split,audio_filename"]
+    for name, split in (("a", "train"), ("b", "validation"), ("c", "test")):
+        write_pair(folder / "2004", name, ".mid", [Note(0.5, 1.0, 60, 64)])
+        rows.append(f"{split},2004/{name}.mp3")
+    (folder / "maestro-v3.0.0.csv").write_text("\n".join(rows), encoding="utf-8")
+    found = load_folder(folder / "2004", tmp_path / "cache", RATE)
+    assert [(one.name, one.held_out) for one in found] == [("a", False), ("b", True)]
+    write_pair(folder / "2004", "d", ".mid", [Note(0.5, 1.0, 60, 64)])
+    with pytest.raises(DataError, match=r"d\.wav: the table of MAESTRO does not name it"):
+        load_folder(folder, tmp_path / "cache", RATE)
+
+
+def test_what_was_transcribed_is_no_ground_truth(tmp_path: Path) -> None:
+    write_pair(tmp_path, "a", ".tsv", [Note(0.5, 1.0, 60, 64)])
+    write_notes(tmp_path / "a.mid", [Note(0.5, 1.0, 61, 64)])
+    assert [labels.name for _, labels in labelled(tmp_path)] == ["a.mid"]
+    made = {"midi": sha256_of(tmp_path / "a.mid")}
+    Manifest(tmp_path).add(Entry("a", "a.wav", 0, 0, "", {}, made, 1, 1.0, 1.0))
+    assert [labels.name for _, labels in labelled(tmp_path)] == ["a.tsv"]
+
+
+def test_no_file_of_decoded_audio_stays_open(tmp_path: Path) -> None:
+    write_pair(tmp_path / "pieces", "a", ".csv", [Note(0.5, 1.0, 60, 64)])
+    (found,) = load_folder(tmp_path / "pieces", tmp_path / "cache", RATE)
+    (stored,) = (tmp_path / "cache").iterdir()
+    whole = np.load(stored)
+    assert len(found.audio) == len(whole)
+    np.testing.assert_array_equal(found.audio[100:300], whole[100:300])
+    assert len(pickle.dumps(found.audio)) < 1000
+    stored.unlink()
+    with pytest.raises(FileNotFoundError):
+        found.audio[100:300]
 
 
 def test_changed_audio_is_decoded_again(tmp_path: Path) -> None:

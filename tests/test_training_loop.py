@@ -151,9 +151,10 @@ def test_without_a_beginning_there_is_no_velocity_to_learn() -> None:
 @pytest.mark.usefixtures("clock")
 def test_the_note_network_learns(tmp_path: Path, recordings: list[Recording]) -> None:
     trainer = trainer_in(tmp_path, recordings, updates=40, learning_rate=2e-2, dropout=0.0)
-    trainer.run()
+    entries: list[dict[str, Any]] = []
+    trainer.run(entries.append)
     for name in ("loss", "state", "acoustic"):
-        losses = [entry[name] for entry in trainer.progress.history]
+        losses = [entry[name] for entry in entries]
         assert len(losses) == 40
         assert np.mean(losses[-8:]) < 0.75 * np.mean(losses[:4])
 
@@ -255,7 +256,8 @@ def test_stopped_and_resumed_is_never_stopped(
     tmp_path: Path, recordings: list[Recording], phase: str, stops: tuple[int, ...], own: float
 ) -> None:
     straight = trainer_in(tmp_path / "straight", recordings, phase=phase, own_context=own)
-    straight.run()
+    expected: list[dict[str, Any]] = []
+    straight.run(expected.append)
     for update in stops:
         broken = trainer_in(tmp_path / "broken", recordings, phase=phase, own_context=own, save_minutes=0)
         assert broken.resume() is (update != stops[0])
@@ -264,11 +266,45 @@ def test_stopped_and_resumed_is_never_stopped(
     last = trainer_in(tmp_path / "broken", recordings, phase=phase, own_context=own, save_minutes=0)
     assert last.resume()
     assert last.progress.update == stops[-1]
-    last.run()
+    found: list[dict[str, Any]] = []
+    last.run(found.append)
     assert last.progress.update == straight.progress.update == QUICK.updates
     assert differing(weights_of(last), weights_of(straight)) == []
-    losses = [[entry["loss"] for entry in one.progress.history] for one in (last, straight)]
-    assert losses[0] == losses[1]
+    assert [entry["loss"] for entry in found] == [entry["loss"] for entry in expected[stops[-1] :]]
+
+
+def test_a_run_hears_other_crops_than_the_one_that_it_begins_with_and_goes_on_with_them(
+    tmp_path: Path, recordings: list[Recording]
+) -> None:
+    first = trainer_in(tmp_path / "first", recordings, updates=1)
+    crops = [next(first._crops(0)).audio]
+    first.run()
+    for folder in ("second", "again"):
+        trainer = trainer_in(tmp_path / folder, recordings)
+        trainer.start_from(first.averaged())
+        crops.append(next(trainer._crops(0)).audio)
+    trainer.save()
+    resumed = trainer_in(tmp_path / "again", recordings)
+    assert resumed.resume()
+    crops.append(next(resumed._crops(0)).audio)
+    assert not torch.equal(crops[0], crops[1])
+    assert torch.equal(crops[1], crops[2])
+    assert torch.equal(crops[1], crops[3])
+
+
+def test_a_phase_of_no_updates_is_left_out(tmp_path: Path, recordings: list[Recording]) -> None:
+    trainer = trainer_in(tmp_path, recordings, updates=0)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    trainer.run()
+    assert differing(trainer.model.state_dict(), before) == []
+
+
+@pytest.mark.parametrize(
+    "settings", [{"updates": -1}, {"minutes": -1.0}, {"workers": -1}, {"average": 1.5}, {"dropout": -0.1}]
+)
+def test_settings_of_which_a_run_would_not_end_or_fail_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        TrainConfig(**settings)
 
 
 def test_the_same_seed_trains_the_same_network(tmp_path: Path, recordings: list[Recording]) -> None:
@@ -301,10 +337,11 @@ def test_the_average_follows_the_weights_and_moves_less(tmp_path: Path, recordin
         torch.testing.assert_close(averages[count], expected)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_batch_norms_of_the_averaged_model_are_measured_on_it(
-    tmp_path: Path, recordings: list[Recording]
+    tmp_path: Path, recordings: list[Recording], dropout: float
 ) -> None:
-    trainer = trainer_in(tmp_path, recordings, updates=6, dropout=0.0)
+    trainer = trainer_in(tmp_path, recordings, updates=6, dropout=dropout)
     trainer.run()
     begun = weights_of(trainer)
     averaged = trainer.averaged()

@@ -20,7 +20,7 @@ pytest.importorskip("triton", minversion="3.4", reason="no Triton of 3.4 or late
 
 from conftest import TINY, swelling_noise
 from partranscribe import decode as decoding
-from partranscribe.config import DecodeConfig
+from partranscribe.config import DecodeConfig, ModelConfig
 from partranscribe.decode import DecoderState, Frames, decode_batch, initial_state
 from partranscribe.frontend import LogMel
 from partranscribe.model import NOTE_STATES, Features, Par
@@ -56,7 +56,7 @@ def decode_both(
     state = initial_state(model, len(features.note))
     results = []
     for has_kernel in (False, True):
-        monkeypatch.setattr(decoding, "_has_kernel", lambda device, answer=has_kernel: answer)
+        monkeypatch.setattr(decoding, "_has_kernel", lambda device, sizes, answer=has_kernel: answer)
         results.append(decode_batch(model, features, state, settings, with_probabilities=with_probabilities))
     return results
 
@@ -114,7 +114,7 @@ def test_kernel_and_loop_agree_on_the_probabilities(
 def test_kernel_goes_on_from_the_frames_before(
     model: Par, features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "_has_kernel", lambda device: True)
+    monkeypatch.setattr(decoding, "_has_kernel", lambda device, sizes: True)
     whole, end = decode_batch(model, features, initial_state(model, 2))
     state, parts = initial_state(model, 2), []
     for part in (slice(0, 3), slice(3, FRAMES)):
@@ -131,22 +131,36 @@ def test_a_device_without_the_kernel_decodes_frame_by_frame_and_says_so(
 ) -> None:
     from partranscribe import triton_decode
 
-    def fails(device: torch.device) -> None:
+    def fails(device: torch.device, sizes: ModelConfig) -> None:
         raise RuntimeError("the driver is too old\nfor ever")
 
     monkeypatch.setattr(triton_decode, "try_out", fails)
     decoding._has_kernel.cache_clear()
     with pytest.warns(UserWarning, match=r"cuda:3: decodes frame by frame; .* \(the driver is too old\)"):
-        assert not decoding._has_kernel(torch.device("cuda:3"))
-    assert not decoding._has_kernel(torch.device("cuda:3"))  # and says it once
-    assert not decoding._has_kernel(torch.device("cpu"))
+        assert not decoding._has_kernel(torch.device("cuda:3"), ModelConfig())
+    assert not decoding._has_kernel(torch.device("cuda:3"), ModelConfig())  # and says it once
+    assert not decoding._has_kernel(torch.device("cpu"), ModelConfig())
     decoding._has_kernel.cache_clear()
 
 
 def test_the_trial_runs_the_kernel() -> None:
     from partranscribe.triton_decode import try_out
 
-    try_out(DEVICE)
+    try_out(DEVICE, ModelConfig(lstm_units=24))
+
+
+def test_a_kernel_that_gives_something_else_fails_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    from partranscribe import triton_decode
+
+    decode_rows = triton_decode.decode_rows
+
+    def wrong(*arguments: Any, **named: Any) -> Any:
+        found, last = decode_rows(*arguments, **named)
+        return found._replace(velocity=found.velocity + 0.1), last
+
+    monkeypatch.setattr(triton_decode, "decode_rows", wrong)
+    with pytest.raises(RuntimeError, match="other velocities than PyTorch"):
+        triton_decode.try_out(DEVICE, ModelConfig(lstm_units=24))
 
 
 COMPILE = """

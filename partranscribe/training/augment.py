@@ -21,11 +21,18 @@ Audio = NDArray[np.float32]
 
 
 def load_rooms(audio: Path, table: Path) -> list[Audio]:
-    """Impulse responses cut from one audio file by a table of `start` and `length` in samples."""
+    """Impulse responses cut from one audio file by a table of `start` and `length` in samples.
+
+    Where the table tells `direct_sample`, what lies before the direct sound is left out.
+    """
     samples, _ = soundfile.read(audio, dtype="float32")
     with table.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    return [samples[int(row["start"]) : int(row["start"]) + int(row["length"])] for row in rows]
+    rooms = []
+    for row in rows:
+        first = int(row["start"])
+        rooms.append(samples[first + int(row.get("direct_sample") or 0) : first + int(row["length"])])
+    return rooms
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Augmenter:
 
     Args:
         sample_rate: of all audio.
-        rooms: impulse responses whose direct sound is at their beginning, of unit energy.
+        rooms: impulse responses whose direct sound is at their beginning.
         dry_share: share of the crops that no room is put around.
         max_cents: detuning by playback rate, which scales time with it.
         gain_db: level is changed by at most so much up or down.
@@ -121,7 +128,9 @@ class ContextNoise:
         extra_seconds: mean of what a lengthened note sounds on. Where the context still holds a note that
             has ended, the network learns to tell that it has, and not only to tell the very moment.
         invented: notes a second that are not there.
-        cell: share of the cells near a note whose state is replaced, in half of the crops.
+        cell: share of the cells near a note whose state is replaced, in half of the crops. A note of which a
+            cell becomes silent is over for the context, and one that begins anew is counted from there, so
+            that a share of 0.1 leaves hardly a long note as it was.
     """
 
     blank: float = 0.25

@@ -53,15 +53,33 @@ class Recording:
 
     Args:
         name: of its file, without the ending.
-        audio: 16-bit integers at the front end's rate, mapped from a file.
+        audio: 16-bit integers at the front end's rate.
         notes: of the piece.
         held_out: its data set keeps it for validation.
     """
 
     name: str
-    audio: NDArray[np.int16]
+    audio: NDArray[np.int16] | StoredAudio
     notes: NoteArray
     held_out: bool = False
+
+
+class StoredAudio:
+    """Samples in a .npy file, of which only what is asked for is read; the file does not stay open.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._length = len(np.load(path, mmap_mode="r"))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, part: slice) -> NDArray[np.int16]:
+        return np.array(np.load(self._path, mmap_mode="r")[part])
 
 
 class Recordings:
@@ -140,8 +158,8 @@ def labelled(folder: Path) -> Iterator[tuple[Path, Path]]:
 def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
     """Every recording of a folder that has a note list beside it, in the order of names.
 
-    A MAESTRO folder (any version) is known by its table: its validation split is held out, and its test
-    split is left out.
+    A MAESTRO folder (any version) or one within it is known by its table: its validation split is held out,
+    and its test split is left out, whatever format the audio was converted to.
 
     Args:
         folder: audio files, each with a note list of the same name.
@@ -149,12 +167,14 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
         sample_rate: of the front end.
 
     Raises:
-        DataError: the table of a MAESTRO folder cannot be read.
+        DataError: the table of a MAESTRO folder cannot be read, or does not name a recording there.
     """
     splits = _maestro_splits(folder)
     recordings = []
     for source, labels in labelled(folder):
-        split = splits.get(source, "train")
+        split = splits.get(source.resolve().with_suffix(""), "unknown") if splits else "train"
+        if split == "unknown":
+            raise DataError(f"{source}: the table of MAESTRO does not name it; take it out of the folder")
         if split == "test":
             continue
         stored = cache / f"{source.stem}-{fingerprint([source], sample_rate)}.npy"
@@ -164,20 +184,21 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
             partial = stored.with_suffix(".part.npy")
             np.save(partial, np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16))
             partial.rename(stored)
-        audio = np.load(stored, mmap_mode="r")
         notes = note_array(read_notes(labels))
-        recordings.append(Recording(source.stem, audio, notes, held_out=split == "validation"))
+        recordings.append(Recording(source.stem, StoredAudio(stored), notes, held_out=split == "validation"))
     return recordings
 
 
 def _maestro_splits(folder: Path) -> dict[Path, str]:
-    """The split of every recording that the table of a MAESTRO folder names; without a table, nothing."""
+    """The split of every recording, by its path without ending, where there is a table of MAESTRO."""
     splits: dict[Path, str] = {}
-    for table in sorted(folder.glob("maestro-*.csv")):
+    within = folder.resolve()
+    tables = (table for place in (within, *within.parents) for table in place.glob("maestro-*.csv"))
+    for table in sorted(tables):
         with table.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
         try:
-            splits |= {folder / row["audio_filename"]: row["split"] for row in rows}
+            splits |= {(table.parent / row["audio_filename"]).with_suffix(""): row["split"] for row in rows}
         except KeyError as error:
             raise DataError(f"{table}: has no column {error}; is it the table of MAESTRO?") from error
     return splits
@@ -261,7 +282,7 @@ def _not_before(first: float, notes: NoteArray) -> NoteArray:
     return notes
 
 
-def _cut(audio: NDArray[np.int16], begin: int, length: int) -> NDArray[np.float32]:
+def _cut(audio: NDArray[np.int16] | StoredAudio, begin: int, length: int) -> NDArray[np.float32]:
     """Samples begin to begin + length, as floats, with silence beyond the ends."""
     cut = np.zeros(length, np.float32)
     first, last = max(begin, 0), min(begin + length, len(audio))

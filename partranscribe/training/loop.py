@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from .rollout import own_context
 Phase = Literal["note", "velocity"]
 
 _BATCH_NORM_MOMENTUM = 0.03
-_STATISTICS_UPDATES = 60  # crops that the batch norms of the averaged weights take their statistics from
+_STATISTICS_UPDATES = 60  # whose crops the batch norms of the averaged weights are measured on
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class TrainConfig:
 
     Args:
         phase: the note network, or the velocity network beside a finished note network.
-        updates: length of the run.
+        updates: length of the run; 0 leaves the phase out.
         minutes: if above zero, the run's length in minutes of computation; `updates` is then ignored.
         batch: crops an update.
         crop_frames: length of a crop.
@@ -47,12 +48,15 @@ class TrainConfig:
         acoustic_weight: of the same loss on a linear head without context, beside the recurrent one.
         own_context: share of the updates whose context is what the note network itself decodes there, in
             place of the corrupted one; of use once it decodes well.
-        average: how much of the averaged weights is kept at each update; the average is what is used.
+        average: how much of the averaged weights is kept at each update, at most: the average goes back over
+            the last ninth of the updates, or over 1 / (1 - average) of them if these are fewer. It is what
+            is used.
         dropout: share of the activations dropped (0.25 in the paper; less for short runs).
         frozen_blocks: first blocks of the acoustic module that stay as they are. The first one sees all bins
             and takes more than half of the time: a run that begins with trained weights hears twice as much
             without it.
-        seed: of the weights, the crops and their augmentation.
+        seed: of the weights, the crops and their augmentation. A run that begins with trained weights draws
+            other crops than the run that made them.
     """
 
     phase: Phase = "note"
@@ -80,8 +84,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.batch < 1 or self.crop_frames < 1 or self.warmup < 1:
             raise ValueError("batch, crop_frames and warmup are not all at least one")
-        if not 0 <= self.hold < 1:
-            raise ValueError(f"hold {self.hold} is not a share below 1")
+        if self.updates < 0 or self.minutes < 0 or self.workers < 0 or self.seed < 0:
+            raise ValueError("updates, minutes, workers and seed are not all at least zero")
+        for name in ("hold", "average", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is not a share below 1")
         if not 0 <= self.own_context <= 1:
             raise ValueError(f"own_context {self.own_context} is not a share")
         if not 0 <= self.frozen_blocks <= ACOUSTIC_BLOCKS:
@@ -94,7 +101,6 @@ class Progress:
 
     update: int = 0
     seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 class Trainer:
@@ -120,6 +126,7 @@ class Trainer:
         device: torch.device,
     ) -> None:
         torch.manual_seed(settings.seed)
+        self._crop_seed = settings.seed
         self.config, self.settings, self.folder, self.device = config, settings, folder, device
         self._source, self._augmenter, self._noise = source, augmenter, noise
         self.model = Par(config.model).to(device)
@@ -164,12 +171,17 @@ class Trainer:
         return self._acoustic_of(model).blocks[: self.settings.frozen_blocks]
 
     def _start_average(self) -> None:
-        self._average = AveragedModel(self._trained, avg_fn=self._averaged_weight)
+        self._average = AveragedModel(self._trained, multi_avg_fn=self._move_average)
 
-    def _averaged_weight(self, average: Tensor, weight: Tensor, updates: Tensor | int) -> Tensor:
-        """The moving average, which at the beginning of a run is a short one."""
+    def _move_average(
+        self,
+        averages: tuple[Tensor, ...] | list[Tensor],
+        weights: tuple[Tensor, ...] | list[Tensor],
+        updates: Tensor | int,
+    ) -> None:
+        """Move the averages towards the weights, by more while a run is young."""
         kept = min(self.settings.average, (1 + int(updates)) / (10 + int(updates)))
-        return average.lerp(weight, 1 - kept)
+        torch._foreach_lerp_(averages, weights, 1 - kept)
 
     def _trained_parameters(self) -> list[nn.Parameter]:
         parameters = list(self._trained.parameters())
@@ -205,6 +217,7 @@ class Trainer:
         self.model.load_state_dict(fitting, strict=False)
         if self.settings.phase == "velocity" and new_velocity:
             self.model.velocity_acoustic.load_state_dict(model.note_acoustic.state_dict())
+        self._crop_seed = _seed_after(self.settings.seed, model)
         self._start_average()
 
     @property
@@ -215,7 +228,7 @@ class Trainer:
         """Go on from the last save in the folder; False if there is none."""
         if not self._state_path.exists():
             return False
-        state = torch.load(self._state_path, map_location=self.device, weights_only=True)
+        state = torch.load(self._state_path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.acoustic_head.load_state_dict(state["acoustic_head"])
         self._average.load_state_dict(state["average"])
@@ -223,7 +236,7 @@ class Trainer:
         torch.set_rng_state(state["random"].cpu())
         if state.get("cuda_random") is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.device)
-        self.progress = Progress(**state["progress"])
+        self.progress, self._crop_seed = Progress(**state["progress"]), state["crop_seed"]
         return True
 
     def save(self) -> None:
@@ -237,6 +250,7 @@ class Trainer:
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "progress": asdict(self.progress),
+            "crop_seed": self._crop_seed,
         }
         partial = self._state_path.with_suffix(".part")
         torch.save(state, partial)
@@ -244,6 +258,8 @@ class Trainer:
 
     def share_done(self) -> float:
         """How much of the run lies behind, 0..1."""
+        if not self.settings.minutes and not self.settings.updates:
+            return 1.0
         if self.settings.minutes:
             return min(self.progress.seconds / (60 * self.settings.minutes), 1.0)
         return min(self.progress.update / self.settings.updates, 1.0)
@@ -252,10 +268,10 @@ class Trainer:
         """The model with the averaged weights, its batch norms measured anew: a copy in evaluation mode."""
         model = copy.deepcopy(self.model)
         self._modules_of(model).load_state_dict(self._average.module.state_dict())
-        acoustic = self._acoustic_of(model).train()
-        self._frozen(model).eval()
+        acoustic, frozen = self._acoustic_of(model.eval()), {*self._frozen(model).modules()}
         for module in acoustic.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.training:
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module not in frozen:
+                module.train()
                 module.reset_running_stats()
                 module.momentum = None  # their plain mean
         crops = itertools.islice(self._crops(first=0), _STATISTICS_UPDATES)
@@ -306,7 +322,6 @@ class Trainer:
                 if validate is not None and now - validated > 60 * self.settings.validate_minutes:
                     entry |= validate(self.averaged())
                     now = validated = time.monotonic()
-                self.progress.history.append(entry)
                 if report is not None:
                     report(entry)
                 logged, count, sums = now, 0, {}
@@ -336,7 +351,7 @@ class Trainer:
             self.config.model.max_duration_frames,
             self._augmenter,
             self._noise,
-            settings.seed,
+            self._crop_seed,
             first=first * settings.batch,
             count=10**9,
         )
@@ -434,3 +449,11 @@ class _Counting(torch.utils.data.Sampler[int]):
         while True:
             yield index
             index += 1
+
+
+def _seed_after(seed: int, model: Par) -> int:
+    """A seed for what follows the training of these weights, which was made of other crops."""
+    digest = hashlib.sha256(str(seed).encode())
+    for weight in model.state_dict().values():
+        digest.update(weight.cpu().contiguous().numpy().tobytes())
+    return int.from_bytes(digest.digest()[:8], "big")

@@ -33,8 +33,8 @@ def focal_loss(logits: Tensor, target: Tensor, weights: Tensor, gamma: float = 2
         weights: (states,).
         gamma: how much less an easy cell counts.
     """
-    log_odds = F.log_softmax(logits.float(), dim=-1)
-    of_target = log_odds.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    log_probabilities = F.log_softmax(logits.float(), dim=-1)
+    of_target = log_probabilities.gather(-1, target.unsqueeze(-1)).squeeze(-1)
     cells = -weights[target] * (1 - of_target.exp()) ** gamma * of_target
     return cells.sum(dim=-1).mean()
 
