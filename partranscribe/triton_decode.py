@@ -115,7 +115,7 @@ def _output(hidden, weight, bias, column, columns, units, UNITS: tl.constexpr):
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frames"])  # which would be compiled again for the last window of a recording
 def _decode(
     received, embedding, enter, enter_bias, deepen, deepen_bias, join, first, second, second_bias,
     note_output, note_bias, velocity_output, velocity_bias,
