@@ -144,7 +144,7 @@ class OpenVinoAcoustic:
     """The modules compiled by OpenVINO, with a window on each thread, ahead of who takes the features.
 
     Args:
-        model: in evaluation mode, on the CPU.
+        model: in evaluation mode, on the CPU; not to be changed afterwards, as its weights are shared.
         threads: how many windows are computed at once.
         short: compute in bfloat16, where the processor knows it.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .backlog import LOOK_SECONDS, Backlog
-from .crew import Crew
+from .crew import Crew, usable_cores
 from .errors import PartranscribeError
 from .manifest import Manifest, manifest_of
 from .paths import sha256_of
@@ -128,6 +128,9 @@ def _here(backlog: Backlog, timings: Timings) -> None:
             continue
         if transcriber is None:
             with timings.stage("starting"):
+                import torch
+
+                torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
                 transcriber = backlog.settings.transcriber(timings)
         for outcome in work(jobs, transcriber, backlog.settings, backlog.watcher, backlog.manifests):
             backlog.finish(outcome)

@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -51,6 +50,13 @@ class _Program(click.Group):
         elif args[0] not in self.commands and args[0] != "--version":
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            sys.exit(130)
 
 
 class _Transcribe(click.Command):
@@ -257,6 +263,7 @@ def transcribe_command(
         from . import batch, plan, show
         from .errors import PartranscribeError
         from .index import check_index, write_index
+        from .released import checkpoint_path
         from .remote import location
         from .report import write_report, write_scores
         from .timings import Timings
@@ -276,7 +283,8 @@ def transcribe_command(
                 exclude=exclude,
             )
             tables = [path for path in (report, scores) if path is not None]
-            plan.check_tables(tables, jobs)
+            if tables:
+                plan.check_tables(tables, jobs, checkpoint_path(model))
         except plan.UsageError as error:
             raise click.UsageError(str(error)) from None
         except PartranscribeError as error:
@@ -312,27 +320,28 @@ def transcribe_command(
         scored = {one.job.name: one.score for one in result.outcomes if one.score is not None}
     except PartranscribeError as error:
         _fail(error)
-    except KeyboardInterrupt:  # while it is not yet known what there is to do
-        sys.exit(130)
-    tells: list[Callable[[], object]] = []
-    if report is not None:
-        tells.append(partial(write_report, report, jobs, result, settings))
-    if scores is not None and scored:
-        tells.append(partial(write_scores, scores, scored, pedal_threshold))
-    if pages is not None:
-        tells.append(partial(write_index, pages, jobs, result))
+    failed = sum(outcome.error is not None for outcome in result.outcomes)
     untold = []
-    for tell in tells:
+
+    def tell(write: Callable[..., object], *arguments: object) -> bool:
+        """Write a table, which if it fails does not stop the others."""
         try:
-            tell()
+            write(*arguments)
         except PartranscribeError as error:
             untold.append(error)
-    failed = sum(outcome.error is not None for outcome in result.outcomes)
+            return False
+        return True
+
+    if report is not None:
+        tell(write_report, report, jobs, result, settings)
+    if scores is not None and scored:
+        tell(write_scores, scores, scored, pedal_threshold)
+    has_index = pages is not None and tell(write_index, pages, jobs, result)
     if len(jobs) > 1 and not quiet:
         click.echo(show.tally(result.outcomes, len(jobs)))
         if failed and len(jobs) > show.A_SCREENFUL:
             show.print_failures(result.outcomes)
-    if pages is not None and not untold and not quiet:
+    if pages is not None and has_index and not quiet:
         click.echo(f"all pages: {pages / plan.INDEX}")
     if scored and not quiet:
         show.print_scores(scored, pedal_threshold)
@@ -342,11 +351,11 @@ def transcribe_command(
         show.print_timings(
             timings.seconds, sum(outcome.duration for outcome in result.outcomes if not outcome.kept)
         )
+    for problem in untold:
+        click.echo(f"error: {problem}", err=True)
     if result.interrupted:
         click.echo("interrupted; what is done is kept, and the same command goes on from here", err=True)
         sys.exit(130)
-    for problem in untold:
-        click.echo(f"error: {problem}", err=True)
     sys.exit(1 if failed or untold else 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -216,15 +216,44 @@ def compiled_loop(model: Par) -> OpenVinoLoop | None:
         return None
 
 
+@torch.inference_mode()
+def _compare_kernel(device: torch.device, sizes: ModelConfig) -> None:
+    """Decode a frame of a network of these sizes in the kernel, and by the loop.
+
+    Raises:
+        RuntimeError: it does not run, or does not give the same.
+    """
+    chance = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=chance).to(device)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Par(replace(sizes, head="compact", cnn_units=1, n_mels=4)).to(device).eval()
+    model.velocity_sequence.output.bias.fill_(0.5)  # most of what it tells is within 0 and 1
+    features = Features(*(draw(1, 1, PITCHES, sizes.hidden_per_pitch) for _ in range(2)))
+    lstm = State(*((draw(*part.shape), draw(*part.shape)) for part, _ in model.initial_state(1)))
+    state = torch.randint(NOTE_STATES, (1, 1, PITCHES), generator=chance).to(device)
+    before = LastFrame(state, draw(1, 1, PITCHES).sigmoid(), draw(1, 1, PITCHES).sigmoid())
+    nothing = torch.zeros(NOTE_STATES, device=device)
+    expected, *_ = _run(model, features, lstm, before, Rules(nothing, nothing, 0.0))
+    stepper, longest = PitchwiseStepper(model), model.config.max_duration_frames
+    whole = DecoderState(lstm, before)
+    (found,), _ = _decode_in_kernel(stepper, features, whole, DecodeConfig(restrike_frames=1), longest, True)
+    for name in ("probabilities", "velocity"):
+        ours, theirs = torch.from_numpy(getattr(found, name)), getattr(expected, name)[0].cpu()
+        if not torch.allclose(ours, theirs, atol=1e-4):
+            raise RuntimeError(f"its {name} are not those of PyTorch")
+
+
 @lru_cache
 def _has_kernel(device: torch.device, sizes: ModelConfig) -> bool:
     """Whether the frames of a network are decoded in one launch on a device; it says so once where not."""
     if device.type != "cuda":
         return False
     try:
-        from .triton_decode import try_out
-
-        try_out(device, sizes)
+        _compare_kernel(device, sizes)
     except Exception as error:  # Triton's many: a driver, a compiler or a device that it does not know
         fact = f"the kernel does not run ({first_line(error)})"
         warnings.warn(f"{device}: decodes frame by frame; {fact}", stacklevel=2)

@@ -261,9 +261,12 @@ def has_made(notes: Path, top: Path, known: dict[Path, Manifest]) -> bool:
 
     Args:
         notes: the file.
-        top: a folder above it, the last one that is asked.
+        top: behind a URL, the last folder above it that is asked.
         known: manifests by their folders, kept from one question to the next.
     """
+    if not remote.is_remote(notes):
+        notes = notes.absolute()
+        top = Path(notes.anchor)
     try:
         digest = sha256_of(notes)
     except OSError:  # told when it is read
@@ -271,10 +274,12 @@ def has_made(notes: Path, top: Path, known: dict[Path, Manifest]) -> bool:
     folders = [notes.parent]
     while folders[-1] != top and top in folders[-1].parents:
         folders.append(folders[-1].parent)
-    return any(
-        known.setdefault(folder, manifest_of(folder)).has_written(key_of(folder, {"": notes}), digest)
-        for folder in folders
-    )
+    for folder in folders:
+        manifest, key = known.setdefault(folder, manifest_of(folder)), key_of(folder, {"": notes})
+        with suppress(OutputError):  # what cannot be read tells nothing
+            if manifest.get(key) is not None and manifest.has_written(key, digest):
+                return True
+    return False
 
 
 def _line(entry: Entry) -> bytes:

@@ -151,6 +151,6 @@ def array(tensor: Tensor) -> NDArray[np.float32]:
 def constant(values: NDArray[Any]) -> Any:
     """Weights as a node, which shares their memory where it can.
 
-    Of an array that it is given as it is, OpenVINO would make a list of numbers first.
+    Given the bare array, OpenVINO would first turn it into a Python list.
     """
     return op.constant(np.ascontiguousarray(values, np.float32), shared_memory=True)

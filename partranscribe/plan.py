@@ -134,13 +134,19 @@ def plan(
     return with_extras(jobs, extras, [recording.below for recording in found], extra_folders)
 
 
-def check_tables(tables: Sequence[Path], jobs: Sequence[Job]) -> None:
-    """Make sure that what tells of all jobs takes the place of nothing that they read or write.
+def check_tables(tables: Sequence[Path], jobs: Sequence[Job], model: Path) -> None:
+    """Make sure that what tells of all jobs takes the place of nothing that a call reads or writes.
+
+    Args:
+        tables: to be written.
+        jobs: of the call.
+        model: its checkpoint.
 
     Raises:
         UsageError: it would.
     """
-    taken = {place(path) for job in jobs for path in (job.source, *job.written)}
+    taken = {place(model)}
+    taken |= {place(path) for job in jobs for path in (job.source, *job.written)}
     taken |= {place(job.reference) for job in jobs if job.reference is not None}
     taken |= {place(job.folder / NAME) for job in jobs if job.folder is not None}
     pages = (job.extras[PAGE].folder for job in jobs if PAGE in job.extras)

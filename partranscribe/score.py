@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import NoteFileError
-from .note_io import PEDAL_THRESHOLD, SUFFIXES, format_of, read_notes
+from .manifest import Manifest, has_made
+from .note_io import PEDAL_THRESHOLD, SUFFIXES, read_notes
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
 from .paths import is_file, is_folder, is_hidden
 
@@ -417,12 +418,13 @@ class Pairing:
 def pair_files(estimates: Path, references: Path) -> Pairing:
     """Pair the note files of two folders, and of the folders in them, by path without its ending.
 
-    Of several formats of one name the first in `SUFFIXES` counts. Hidden files do not.
+    Of several formats of one name the first in `SUFFIXES` counts, of references one that was not transcribed
+    by this program if there is any. Hidden files do not.
 
     Raises:
         NoteFileError: one of the two is not a folder.
     """
-    estimate, reference = _note_files(estimates), _note_files(references)
+    estimate, reference = _note_files(estimates), _note_files(references, as_truth=True)
     return Pairing(
         pairs=[FilePair(name, estimate[name], reference[name]) for name in estimate if name in reference],
         only_estimate=[path for name, path in estimate.items() if name not in reference],
@@ -430,13 +432,17 @@ def pair_files(estimates: Path, references: Path) -> Pairing:
     )
 
 
-def _note_files(folder: Path) -> dict[str, Path]:
+def _note_files(folder: Path, *, as_truth: bool = False) -> dict[str, Path]:
     if not is_folder(folder):
         raise NoteFileError(f"{folder}: is not a folder; is the path right?")
-    files = [
-        path for path in folder.rglob("*") if format_of(path) and not is_hidden(path.relative_to(folder))
-    ]
-    rank = list(SUFFIXES)
-    files.sort(key=lambda path: rank.index(path.suffix.lower()), reverse=True)
-    best = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files if is_file(path)}
-    return dict(sorted(best.items()))
+    found: dict[str, list[Path]] = {}
+    for ending in SUFFIXES:
+        for path in folder.rglob("*"):
+            below = path.relative_to(folder)
+            if path.suffix.lower() == ending and not is_hidden(below) and is_file(path):
+                found.setdefault(below.with_suffix("").as_posix(), []).append(path)
+    manifests: dict[Path, Manifest] = {}
+    for paths in found.values():
+        if as_truth and len(paths) > 1:
+            paths.sort(key=lambda path: has_made(path, folder, manifests))
+    return {name: found[name][0] for name in sorted(found)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -198,14 +198,9 @@ class Transcriber:
             stacklevel=3,
         )
 
-    @contextmanager
-    def _told_of_memory(self) -> Iterator[None]:
-        try:
-            yield
-        except torch.cuda.OutOfMemoryError as error:
-            raise self._lacks_memory() from error
-
     def _lacks_memory(self) -> DeviceError:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
         return DeviceError(f"{self.device}: not enough memory for one recording; use --device cpu")
 
     def _transcribe_together(
@@ -281,10 +276,17 @@ class Transcriber:
         progress: ProgressCallback | None,
         posteriors: PosteriorCollector | None = None,
     ) -> Transcription:
+        with suppress(torch.cuda.OutOfMemoryError):
+            return self._transcribe_piece(piece, progress, posteriors)
+        raise self._lacks_memory()  # not while its error holds what filled the memory
+
+    def _transcribe_piece(
+        self, piece: _Piece, progress: ProgressCallback | None, posteriors: PosteriorCollector | None
+    ) -> Transcription:
         wanted = posteriors is not None
         state = initial_state(self.model)
         features_of = self._acoustic.features(piece.windows(), self.timings)
-        with _full_precision(), self._told_of_memory(), closing(features_of) as stream:
+        with _full_precision(), closing(features_of) as stream:
             for features in stream:
                 with self.timings.stage("decoding"):
                     frames, state = decode(

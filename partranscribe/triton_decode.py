@@ -11,7 +11,6 @@ loop in `decode`, but for the order of sums.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -19,10 +18,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .config import DecodeConfig, ModelConfig
-from .model import NOTE_STATES, Features, LastFrame, Par
-from .notes import PITCHES
-from .stepper import Memory, PitchwiseStepper, PitchwiseWeights
+from .config import DecodeConfig
+from .model import NOTE_STATES, LastFrame
+from .stepper import Memory, PitchwiseWeights
 
 _ROWS = 16  # of a block; the least that a matrix product takes
 _WARPS = 8
@@ -278,31 +276,3 @@ def decode_rows(
         )  # fmt: skip
     shape = last.state.shape
     return found, LastFrame(state.long().view(shape), duration.view(shape), velocity.view(shape))
-
-
-@torch.inference_mode()
-def try_out(device: torch.device, sizes: ModelConfig) -> None:
-    """Decode a frame of a small network, which fails where the kernel does not run.
-
-    Args:
-        device: to run on.
-        sizes: the network's LSTMs and context are as large as these.
-
-    Raises:
-        RuntimeError: the kernel gives something else than PyTorch.
-    """
-    config = replace(sizes, head="compact", cnn_units=1, n_mels=4)
-    model = Par(config).to(device).eval()
-    stepper = PitchwiseStepper(model)
-    zeros = torch.zeros(1, 1, PITCHES, config.hidden_per_pitch, device=device)
-    silence = torch.zeros(1, 1, PITCHES, device=device)
-    received = stepper.inputs(Features(zeros, zeros))
-    memory = stepper.remember(model.initial_state(1))
-    last = LastFrame(silence.long(), silence, silence)
-    found, _ = decode_rows(
-        stepper.weights, received, memory, last, DecodeConfig(), config.max_duration_frames
-    )
-    expected, _ = stepper.step(received[0], last, stepper.remember(model.initial_state(1)))
-    velocity = expected.velocity.clamp(0.0, 1.0).flatten()
-    if not torch.allclose(found.velocity.flatten(), velocity, atol=1e-3):
-        raise RuntimeError("it gives other velocities than PyTorch")

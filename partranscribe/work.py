@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .audio import probe
-from .errors import AudioError, NoteFileError, OutputError, PartranscribeError
+from .errors import AudioError, DeviceError, NoteFileError, OutputError, PartranscribeError
 from .manifest import Entry, Made, Manifest, key_of, manifest_of
 from .note_io import PEDAL_THRESHOLD, WRITERS, format_of, read_notes
 from .notes import Note
@@ -272,7 +272,10 @@ def _transcribe(
         hear = partial(transcriber.transcribe, one.file, start=start, end=end, progress=progress)
         if one.posteriors is not None:
             hear = partial(hear, posteriors=one.posteriors)
-        yield _guarded(one.job, hear)
+        result = _guarded(one.job, hear)
+        if isinstance(result, DeviceError):
+            result = DeviceError(f"{one.job.source}: {result}")
+        yield result
 
 
 def _finish(

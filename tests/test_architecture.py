@@ -16,15 +16,15 @@ PACKAGE = Path(partranscribe.__file__).parent
 NAME = "partranscribe"
 ROOT = "__init__"
 
-# A module may import those of the lines before its own, what BESIDE allows, and within its own package.
+# A module may import those of the lines before its own, and within its own package.
 LAYERS = (
     {"errors", "notes", "config", "paths", "owner", "ahead", "timings", "template"},
     {"audio", "frontend", "model", "note_array", "released", "whole_file"},
-    {"note_io", "score", "remote", "sampler"},
+    {"note_io", "remote", "sampler"},
     {"stepper", "openvino_graph", "sonify", "manifest"},
     {"triton_decode", "openvino_decode"},
     {"acoustic", "decode", "checkpoint"},
-    {"posteriors"},
+    {"posteriors", "score"},
     {"transcribe", "opus", "spectrogram"},
     {"plan", "view", "plots"},
     {"extras"},
@@ -37,7 +37,6 @@ LAYERS = (
     {"cli"},
     {"__main__"},
 )
-BESIDE = {("score", "note_io")}  # a score is of files
 
 
 def module_name(path: Path, package: Path = PACKAGE) -> str:
@@ -82,7 +81,7 @@ def is_allowed(module: str, imported: str) -> bool:
         return module == "__main__"
     if module == ROOT or module.split(".")[0] == imported.split(".")[0]:
         return True
-    return layer(imported) < layer(module) or (module, imported) in BESIDE
+    return layer(imported) < layer(module)
 
 
 def sources() -> list[Path]:

@@ -313,6 +313,25 @@ def test_ctrl_c_while_it_is_looked_what_there_is_to_do_ends_with_130(
     assert call(song, "-o", tmp_path / "out", "--dry-run", *model).exit_code == 130
 
 
+def test_an_interrupted_call_tells_what_it_could_not_write(
+    song: Path, model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def refuse(*_: object) -> None:
+        raise OutputError("r.json: the disk is full")
+
+    monkeypatch.setattr("partranscribe.transcribe.Transcriber.transcribe", interrupted)
+    monkeypatch.setattr("partranscribe.report.write_report", refuse)
+    result = call(song, "-o", tmp_path / "x.mid", "--report", tmp_path / "r.json", *model)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[0] == "error: r.json: the disk is full"
+    monkeypatch.setattr("partranscribe.report.write_report", interrupted)
+    result = call(song, "-o", tmp_path / "x.mid", "--report", tmp_path / "r.json", *model)
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
 def test_folders_are_filtered_by_patterns(model: list[str], tmp_path: Path) -> None:
     for name in ("a.wav", "a.flac", "live/a.flac"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)

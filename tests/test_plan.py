@@ -256,7 +256,7 @@ def test_what_a_call_writes_is_no_reference_to_it(tmp_path: Path) -> None:
     assert job.reference == tmp_path / "song.tsv"
 
 
-@pytest.mark.parametrize("place", ["", "live"])
+@pytest.mark.parametrize("place", ["", "in", "in/live"])
 def test_what_was_transcribed_before_is_a_reference_only_where_nothing_else_is(
     place: str, tmp_path: Path
 ) -> None:
@@ -264,7 +264,7 @@ def test_what_was_transcribed_before_is_a_reference_only_where_nothing_else_is(
     empty(below / "a.wav", below / "b.wav")
     for name in ("a.mid", "a.tsv", "b.mid"):
         write_notes(below / name, [Note(0.5, 1.0, 60, 64)])
-    manifest = Manifest(tmp_path / "in" / place)
+    manifest = Manifest(tmp_path / place)
     for name in "ab":
         made = {"midi": sha256_of(below / f"{name}.mid")}
         key = (below / name).relative_to(manifest.folder).as_posix()
@@ -274,17 +274,27 @@ def test_what_was_transcribed_before_is_a_reference_only_where_nothing_else_is(
 
 
 @pytest.mark.parametrize(
-    "name", ["in/a.wav", "truth/a.tsv", "out/a.mid", "pages/a.html", "pages/index.html", f"out/{NAME}"]
+    "name",
+    [
+        "in/a.wav",
+        "truth/a.tsv",
+        "out/a.mid",
+        "pages/a.html",
+        "pages/index.html",
+        f"out/{NAME}",
+        "model.safetensors",
+    ],
 )
 def test_what_tells_of_all_replaces_nothing(name: str, tmp_path: Path) -> None:
     empty(tmp_path / "in/a.wav", tmp_path / "truth/a.tsv")
     pages = {PAGE: tmp_path / "pages"}
     jobs = plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "truth", extras=pages)
-    check_tables([tmp_path / "report.json", tmp_path / "scores.csv"], jobs)
+    model = tmp_path / "model.safetensors"
+    check_tables([tmp_path / "report.json", tmp_path / "scores.csv"], jobs, model)
     with pytest.raises(UsageError, match="would replace a file that this call reads or writes"):
-        check_tables([tmp_path / "x" / ".." / name], jobs)
+        check_tables([tmp_path / "x" / ".." / name], jobs, model)
     with pytest.raises(UsageError, match="would replace"):
-        check_tables([tmp_path / "one.csv", tmp_path / "one.csv"], jobs)
+        check_tables([tmp_path / "one.csv", tmp_path / "one.csv"], jobs, model)
 
 
 def test_the_reference_of_a_file_is_found_by_its_name(

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 
 from partranscribe.errors import NoteFileError
+from partranscribe.manifest import Entry, Manifest
+from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
+from partranscribe.paths import sha256_of
 from partranscribe.score import (
     Bin,
     Measure,
@@ -327,6 +330,15 @@ def test_files_are_paired_by_name_below_their_folders(tmp_path: Path) -> None:
     ]
     assert pairing.only_estimate == [estimates / "deep/d.mid", estimates / "only.mid"]
     assert pairing.only_reference == [references / "d.mid", references / "e.tsv"]
+
+
+def test_what_was_transcribed_is_no_reference_where_there_is_another(tmp_path: Path) -> None:
+    for name in ("found/a.mid", "truth/a.mid", "truth/a.tsv"):
+        write_notes(tmp_path / name, [C4])
+    made = {"midi": sha256_of(tmp_path / "truth" / "a.mid")}
+    Manifest(tmp_path / "truth").add(Entry("a", "a.wav", 0, 0, "", {}, made, 1, 1.0, 1.0))
+    (pair,) = pair_files(tmp_path / "found", tmp_path / "truth").pairs
+    assert pair.reference == tmp_path / "truth" / "a.tsv"
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:

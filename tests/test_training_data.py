@@ -379,6 +379,25 @@ def test_the_splits_of_maestro_are_kept_of_converted_audio_and_of_one_year(tmp_p
         load_folder(folder, tmp_path / "cache", RATE)
 
 
+def test_recordings_that_are_linked_to_are_those_of_the_table(tmp_path: Path) -> None:
+    folder = tmp_path / "maestro-v3.0.0"
+    write_pair(tmp_path / "store", "0a1b", ".mid", [Note(0.5, 1.0, 60, 64)])
+    folder.mkdir()
+    for ending in (".wav", ".mid"):
+        (folder / f"a{ending}").symlink_to(tmp_path / "store" / f"0a1b{ending}")
+    (folder / "maestro-v3.0.0.csv").write_text("split,audio_filename\nvalidation,a.wav\n", encoding="utf-8")
+    (found,) = load_folder(folder, tmp_path / "cache", RATE)
+    assert found.held_out
+
+
+@pytest.mark.parametrize("table", ["split,audio_filename\ntest,2004/a.wav\n", "title\nmine\n"])
+def test_a_table_that_names_nothing_of_a_folder_says_nothing_of_it(table: str, tmp_path: Path) -> None:
+    (tmp_path / "maestro-v3.0.0.csv").write_text(table, encoding="utf-8")
+    write_pair(tmp_path / "mine", "a", ".mid", [Note(0.5, 1.0, 60, 64)])
+    (found,) = load_folder(tmp_path / "mine", tmp_path / "cache", RATE)
+    assert not found.held_out
+
+
 def test_what_was_transcribed_is_no_ground_truth(tmp_path: Path) -> None:
     write_pair(tmp_path, "a", ".tsv", [Note(0.5, 1.0, 60, 64)])
     write_notes(tmp_path / "a.mid", [Note(0.5, 1.0, 61, 64)])

@@ -292,11 +292,18 @@ def test_a_run_hears_other_crops_than_the_one_that_it_begins_with_and_goes_on_wi
     assert torch.equal(crops[1], crops[3])
 
 
-def test_a_phase_of_no_updates_is_left_out(tmp_path: Path, recordings: list[Recording]) -> None:
-    trainer = trainer_in(tmp_path, recordings, updates=0)
-    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+def test_a_run_that_was_saved_by_an_older_version_goes_on(
+    tmp_path: Path, recordings: list[Recording]
+) -> None:
+    trainer = trainer_in(tmp_path, recordings, updates=2, seed=3)
     trainer.run()
-    assert differing(trainer.model.state_dict(), before) == []
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    del state["crop_seed"]
+    torch.save({**state, "progress": {**state["progress"], "history": []}}, tmp_path / "state.pt")
+    resumed = trainer_in(tmp_path, recordings, updates=4, seed=3)
+    assert resumed.resume()
+    assert resumed.progress.update == 2
+    assert torch.equal(next(resumed._crops(2)).audio, next(trainer._crops(2)).audio)
 
 
 @pytest.mark.parametrize(

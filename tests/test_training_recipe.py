@@ -183,6 +183,22 @@ def test_a_run_is_exported_as_it_stands(tmp_path: Path) -> None:
     assert checkpoint_info(tmp_path / "run" / "checkpoint.safetensors").training == heard
 
 
+def test_a_phase_of_no_updates_keeps_its_network(tmp_path: Path) -> None:
+    write_piece(tmp_path / "data", "piece")
+    options = ("--data", tmp_path / "data", "--device", "cpu")
+    recipe = small_recipe(tmp_path, 0, 2)
+    failed = call("train", recipe, *options, "--run", tmp_path / "nothing")
+    assert failed.exit_code == 1
+    assert "the note network is left out, and there is none to keep; give --init" in failed.stderr
+    first, second = (tmp_path / name / "checkpoint.safetensors" for name in ("first", "second"))
+    assert call("train", small_recipe(tmp_path, 2, 2), *options, "--run", first.parent).exit_code == 0
+    recipe = small_recipe(tmp_path, 0, 2)
+    assert call("train", recipe, *options, "--run", second.parent, "--init", first).exit_code == 0
+    before, after = (load_checkpoint(path)[0].state_dict() for path in (first, second))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"velocity_acoustic", "velocity_sequence"}
+
+
 def test_a_run_may_begin_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_piece(tmp_path / "data", "piece")
     recipe, data = read_recipe(small_recipe(tmp_path, 1, 1)), TrainingData(recordings=[tmp_path / "data"])

@@ -129,12 +129,10 @@ def test_kernel_goes_on_from_the_frames_before(
 def test_a_device_without_the_kernel_decodes_frame_by_frame_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from partranscribe import triton_decode
-
     def fails(device: torch.device, sizes: ModelConfig) -> None:
         raise RuntimeError("the driver is too old\nfor ever")
 
-    monkeypatch.setattr(triton_decode, "try_out", fails)
+    monkeypatch.setattr(decoding, "_compare_kernel", fails)
     decoding._has_kernel.cache_clear()
     with pytest.warns(UserWarning, match=r"cuda:3: decodes frame by frame; .* \(the driver is too old\)"):
         assert not decoding._has_kernel(torch.device("cuda:3"), ModelConfig())
@@ -144,23 +142,25 @@ def test_a_device_without_the_kernel_decodes_frame_by_frame_and_says_so(
 
 
 def test_the_trial_runs_the_kernel() -> None:
-    from partranscribe.triton_decode import try_out
-
-    try_out(DEVICE, ModelConfig(lstm_units=24))
+    decoding._compare_kernel(DEVICE, ModelConfig(lstm_units=24))
 
 
-def test_a_kernel_that_gives_something_else_fails_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("part", ["first", "second", "embedding", "output"])
+def test_a_kernel_that_gives_something_else_fails_the_trial(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from partranscribe import triton_decode
 
     decode_rows = triton_decode.decode_rows
 
-    def wrong(*arguments: Any, **named: Any) -> Any:
-        found, last = decode_rows(*arguments, **named)
-        return found._replace(velocity=found.velocity + 0.1), last
+    def wrong(weights: Any, *arguments: Any, **named: Any) -> Any:
+        right = getattr(weights, part)
+        other = right.flip(0) if isinstance(right, torch.Tensor) else tuple(each.flip(0) for each in right)
+        return decode_rows(weights._replace(**{part: other}), *arguments, **named)
 
     monkeypatch.setattr(triton_decode, "decode_rows", wrong)
-    with pytest.raises(RuntimeError, match="other velocities than PyTorch"):
-        triton_decode.try_out(DEVICE, ModelConfig(lstm_units=24))
+    with pytest.raises(RuntimeError, match="are not those of PyTorch"):
+        decoding._compare_kernel(DEVICE, ModelConfig(lstm_units=24))
 
 
 COMPILE = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -197,6 +198,26 @@ def test_with_too_little_memory_for_several_none_is_lost(
     with pytest.warns(UserWarning, match="not enough memory"):
         outcomes = outcomes_of(plan([tmp_path / "in"], tmp_path / "out"), transcriber, settings)
     assert [outcome.error for outcome in outcomes] == [None] * 8
+
+
+def test_without_memory_for_one_the_recording_is_named(
+    tmp_path: Path, either: Transcriber, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError
+
+    for seed, name in enumerate("ab"):
+        recording(tmp_path / "in" / f"{name}.wav", 0.5, seed)
+    for name in ("decode", "decode_batch"):
+        monkeypatch.setattr(f"partranscribe.transcribe.{name}", exhausted)
+    either = Transcriber(settings.model, "cpu", together=either.together)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it tries with fewer
+        outcomes = outcomes_of(plan([tmp_path / "in"], tmp_path / "out"), either, settings)
+    assert [str(outcome.error) for outcome in outcomes] == [
+        f"{tmp_path / 'in' / name}.wav: cpu: not enough memory for one recording; use --device cpu"
+        for name in "ab"
+    ]
 
 
 def test_a_mistake_in_what_is_written_costs_one_recording(

@@ -21,7 +21,7 @@ from ..errors import PartranscribeError
 from ..manifest import Manifest, has_made
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, NoteArray, note_array
 from ..note_io import SUFFIXES, read_notes
-from ..paths import is_file
+from ..paths import is_file, is_hidden
 from .augment import Augmenter, ContextNoise
 from .labels import context_labels, forgiving_labels, frame_labels, silence_before
 
@@ -148,6 +148,8 @@ def labelled(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Every recording of a folder and below that has a note list beside it, and that list."""
     manifests: dict[Path, Manifest] = {}
     for source in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
+        if is_hidden(source.relative_to(folder)):
+            continue
         beside = [path for path in map(source.with_suffix, SUFFIXES) if is_file(path)]
         if len(beside) > 1:  # what was transcribed is no ground truth
             beside.sort(key=lambda path: has_made(path, folder, manifests))
@@ -172,7 +174,8 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
     splits = _maestro_splits(folder)
     recordings = []
     for source, labels in labelled(folder):
-        split = splits.get(source.resolve().with_suffix(""), "unknown") if splits else "train"
+        place = (folder.resolve() / source.relative_to(folder)).with_suffix("")
+        split = splits.get(place, "unknown") if splits else "train"
         if split == "unknown":
             raise DataError(f"{source}: the table of MAESTRO does not name it; take it out of the folder")
         if split == "test":
@@ -190,7 +193,7 @@ def load_folder(folder: Path, cache: Path, sample_rate: int) -> list[Recording]:
 
 
 def _maestro_splits(folder: Path) -> dict[Path, str]:
-    """The split of every recording, by its path without ending, where there is a table of MAESTRO."""
+    """The split of each recording of a folder, by its path without ending, as a table of MAESTRO tells."""
     splits: dict[Path, str] = {}
     within = folder.resolve()
     tables = (table for place in (within, *within.parents) for table in place.glob("maestro-*.csv"))
@@ -200,8 +203,9 @@ def _maestro_splits(folder: Path) -> dict[Path, str]:
         try:
             splits |= {(table.parent / row["audio_filename"]).with_suffix(""): row["split"] for row in rows}
         except KeyError as error:
-            raise DataError(f"{table}: has no column {error}; is it the table of MAESTRO?") from error
-    return splits
+            if table.parent == within:
+                raise DataError(f"{table}: has no column {error}; is it the table of MAESTRO?") from error
+    return {place: split for place, split in splits.items() if place.is_relative_to(within)}
 
 
 def fingerprint(sources: Sequence[Path], *settings: object) -> str:

@@ -38,7 +38,7 @@ class TrainConfig:
 
     Args:
         phase: the note network, or the velocity network beside a finished note network.
-        updates: length of the run; 0 leaves the phase out.
+        updates: length of the run; 0, without minutes, leaves the phase out.
         minutes: if above zero, the run's length in minutes of computation; `updates` is then ignored.
         batch: crops an update.
         crop_frames: length of a crop.
@@ -236,7 +236,8 @@ class Trainer:
         torch.set_rng_state(state["random"].cpu())
         if state.get("cuda_random") is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.device)
-        self.progress, self._crop_seed = Progress(**state["progress"]), state["crop_seed"]
+        self.progress = Progress(state["progress"]["update"], state["progress"]["seconds"])
+        self._crop_seed = state.get("crop_seed", self.settings.seed)  # of which older runs made no difference
         return True
 
     def save(self) -> None:

@@ -183,6 +183,10 @@ def train(
         model, info = load_checkpoint(start)
         heard_before = info.training.get("hours_heard", 0.0)
     for phase, settings in recipe.phases.items():
+        if not settings.updates and not settings.minutes:
+            if model is None:
+                raise RecipeError(f"the {phase} network is left out, and there is none to keep; give --init")
+            continue
         source = loaded.source(recipe.played, phase)
         trainer = Trainer(config, settings, source, augmenter, recipe.noise, run / phase, device)
         resumed = trainer.resume()
