@@ -215,7 +215,7 @@ def export(
     training: Mapping[str, Any],
     report: Reporter,
 ) -> None:
-    """Write a checkpoint: calibrated, and in half precision if that moves no score by 0.1 %, the last figure that is told.
+    """Write a checkpoint: calibrated, and in half precision if that moves no score by 0.1 %.
 
     Args:
         model: in evaluation mode.
