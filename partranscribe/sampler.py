@@ -44,6 +44,7 @@ class SamplerSettings:
         unevenness: decibels by which each key is too loud, from the lowest.
         release: seconds in which a damped voice falls by 60 dB, of the lowest key and of the highest damped.
         slowness: these seconds are multiplied by it.
+        damper_delay: seconds from an offset, where the damper begins to fall, until it touches the string.
         restrike: seconds in which the old voice of a key that is struck again fades.
         undamped_from: the lowest pitch without a damper, 21..109.
     """
@@ -53,6 +54,7 @@ class SamplerSettings:
     unevenness: Sequence[float] = (0.0,) * PITCHES
     release: tuple[float, float] = (0.6, 0.1)
     slowness: float = 1.0
+    damper_delay: float = 0.0
     restrike: float = 0.05
     undamped_from: int = 90
 
@@ -187,12 +189,13 @@ class Voices:
         damped = settings.undamped_from - LOWEST_PITCH
         releases[:damped] = settings.slowness * np.geomspace(*settings.release, damped)
         self._releases = releases[self._keys]
-        self._offsets, self._strikes = notes[:, OFFSET_COLUMN], next_strikes(notes)
+        self._damped = notes[:, OFFSET_COLUMN] + settings.damper_delay
+        self._strikes = next_strikes(notes)
         self._fade = np.linspace(1, 0, round(settings.restrike * rate), dtype=np.float32)
         attacks = np.array([[sound.attack for sound in layer] for layer in self._sounds])
         lengths = np.array([[len(sound.samples) for sound in layer] for layer in self._sounds])
         self._begins = np.round(notes[:, ONSET_COLUMN] * rate).astype(int) - attacks[self._layers, self._keys]
-        silent = np.minimum((self._offsets + self._releases) * rate, self._strikes * rate + len(self._fade))
+        silent = np.minimum((self._damped + self._releases) * rate, self._strikes * rate + len(self._fade))
         ends = self._begins + lengths[self._layers, self._keys]
         self._ends = np.minimum(ends, np.floor(silent)).astype(int)
 
@@ -217,7 +220,7 @@ class Voices:
         sound = self._sounds[self._layers[index]][self._keys[index]]
         gain = sound.gain * 10 ** (self._loudness[index] / 20)
         voice: Audio = sound.samples[: end - begin] * np.float32(gain)
-        falling = voice[max(round(self._offsets[index] * self._rate) - begin, 0) :]
+        falling = voice[max(round(self._damped[index] * self._rate) - begin, 0) :]
         rate = -np.log(1000) / (self._releases[index] * self._rate)  # nepers in a sample
         falling *= np.exp(np.arange(len(falling), dtype=np.float32) * rate)
         if self._strikes[index] < np.inf:

@@ -122,6 +122,11 @@ def test_a_key_may_be_louder_and_the_dampers_slower(piano: Instrument) -> None:
     assert lasts[1] == pytest.approx(2 * lasts[0], rel=0.01)
 
 
+def test_a_damper_may_touch_the_string_after_the_offset(piano: Instrument) -> None:
+    late = play(piano, notes_of((0.5, 1.0, 60, 90)), 2, SamplerSettings(microphone="near", damper_delay=0.1))
+    np.testing.assert_array_equal(late, play(piano, notes_of((0.5, 1.1, 60, 90)), 2))
+
+
 @pytest.mark.parametrize("sizes", [(1, 79_999), (16_000,) * 5, (7, 33, 12_345, 40_000, 27_615)])
 def test_parts_join_to_the_whole_to_the_bit(piano: Instrument, sizes: tuple[int, ...]) -> None:
     voices = Voices(random_notes(1, 80, 5.0), piano)

@@ -19,8 +19,9 @@ from partranscribe.config import Config, ModelConfig
 from partranscribe.model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, LastFrame, Par
 from partranscribe.note_array import note_array
 from partranscribe.notes import PITCHES, Note
+from partranscribe.training import loop
 from partranscribe.training.augment import Augmenter, ContextNoise
-from partranscribe.training.data import Recording, Recordings
+from partranscribe.training.data import Crop, Recording, Recordings
 from partranscribe.training.loop import TrainConfig, Trainer
 from partranscribe.training.loss import focal_loss, state_weights, velocity_loss
 from partranscribe.training.rollout import own_context
@@ -66,6 +67,11 @@ def trainer_in(folder: Path, recordings: list[Recording], config: Config = TINY,
         folder,
         torch.device("cpu"),
     )
+
+
+def trainer_inputs(trainer: Trainer) -> tuple[Crop, Tensor, LastFrame]:
+    crop = next(trainer._crops(0))
+    return crop, trainer._mel(crop), loop._context(crop)
 
 
 def weights_of(trainer: Trainer) -> dict[str, Tensor]:
@@ -157,6 +163,18 @@ def test_the_note_network_learns(tmp_path: Path, recordings: list[Recording]) ->
         losses = [entry[name] for entry in entries]
         assert len(losses) == 40
         assert np.mean(losses[-8:]) < 0.75 * np.mean(losses[:4])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_bfloat16_is_for_processors_that_know_it(
+    tmp_path: Path, recordings: list[Recording], monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    monkeypatch.setattr(loop, "has_bfloat16", lambda device: known)
+    trainer = trainer_in(tmp_path, recordings)
+    computed: list[torch.dtype] = []
+    trainer.model.note_acoustic.blocks[0].register_forward_hook(lambda *call: computed.append(call[-1].dtype))
+    assert trainer._note_losses(*trainer_inputs(trainer))["loss"].dtype == torch.float32
+    assert computed == [torch.bfloat16 if known else torch.float32]
 
 
 def test_the_velocity_network_learns_a_crop_by_heart(tmp_path: Path, recordings: list[Recording]) -> None:

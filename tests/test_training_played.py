@@ -98,6 +98,20 @@ def test_variation_is_within_the_settings(pianos: list[Instrument]) -> None:
     assert highest - 10 < notes[:, 3].max() <= highest + 1
 
 
+def test_dampers_are_as_slow_as_the_settings_say(pianos: list[Instrument]) -> None:
+    def after_the_offset(slowness: float, delay: float) -> float:
+        settings = replace(PLAIN, slowness=(slowness, slowness), damper_delay=(delay, delay))
+        audio, notes = Played([performance([0.5])], pianos, settings).draw(
+            3 * RATE, 0, np.random.default_rng(0)
+        )
+        end = round(notes[0, 1] * RATE)
+        return float(np.sqrt(np.mean(audio[end + RATE // 10 : end + RATE // 5] ** 2)))
+
+    fast, slow, late = after_the_offset(1.0, 0.0), after_the_offset(6.0, 0.0), after_the_offset(1.0, 0.06)
+    assert late > 2 * fast
+    assert slow > 2 * late
+
+
 def test_performances_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "performances"
     (folder / "deeper").mkdir(parents=True)

@@ -115,7 +115,10 @@ def test_pianos_of_a_kind_differ_within_their_limits(piano: Instrument) -> None:
     assert {one.microphone for one in drawn} == {"near", "far"}
     assert np.std([one.unevenness for one in drawn]) == pytest.approx(1.0, abs=0.02)
     slowness, restrike = [one.slowness for one in drawn], [one.restrike for one in drawn]
-    assert 1 / 1.4 <= min(slowness) < 0.75 < 1.35 < max(slowness) <= 1.4
+    assert 1.0 <= min(slowness) < 1.1 < 5.5 < max(slowness) <= 6.0
+    assert np.median(slowness) == pytest.approx(6**0.5, rel=0.15)
+    delays = [one.damper_delay for one in drawn]
+    assert 0.0 <= min(delays) < 0.005 < 0.055 < max(delays) <= 0.06
     assert 0.03 <= min(restrike) < 0.035 < 0.075 < max(restrike) <= 0.08
     assert {one.undamped_from for one in drawn} == {70}
 

@@ -24,6 +24,9 @@ class PlayedConfig:
         tempo: range of the factor of the tempo.
         touch: range of the exponent of velocity / 127; the velocity network is trained at 1.
         undamped_from: range of the lowest pitch without a damper.
+        slowness, damper_delay: ranges of how slowly a damper silences a string, and of the seconds until it
+            touches it, see `SamplerSettings`. The software pianos of MAPS fall by 4 to 17 dB within 0.1 s of
+            an offset, with a damper of slowness 1 it is 24 (benchmarks/damping.py).
     """
 
     share: float = 0.5
@@ -31,6 +34,8 @@ class PlayedConfig:
     tempo: tuple[float, float] = (0.8, 1.25)
     touch: tuple[float, float] = (0.7, 1.4)
     undamped_from: tuple[int, int] = (88, 93)
+    slowness: tuple[float, float] = (1.0, 6.0)
+    damper_delay: tuple[float, float] = (0.0, 0.06)
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -69,7 +74,9 @@ class Played:
         begin = rng.uniform(-lead / rate, max(performance.seconds - samples / 2 / rate, 0.0))
         lowest, highest = settings.undamped_from
         sampler = SamplerSettings(undamped_from=int(rng.integers(lowest, highest + 1)))
-        sampler = vary_instrument(instrument, rng, sampler)
+        sampler = vary_instrument(
+            instrument, rng, sampler, slowness=settings.slowness, damper_delay=settings.damper_delay
+        )
         return render_excerpt(performance, instrument, begin, samples, sampler)
 
     def recordings(self, count: int, seconds: float) -> list[Recording]:

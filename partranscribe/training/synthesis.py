@@ -93,7 +93,8 @@ def vary_instrument(
     settings: SamplerSettings | None = None,
     *,
     unevenness_db: float = 1.0,
-    slowness: float = 1.4,
+    slowness: tuple[float, float] = (1.0, 6.0),
+    damper_delay: tuple[float, float] = (0.0, 0.06),
     restrike: tuple[float, float] = (0.03, 0.08),
 ) -> SamplerSettings:
     """How another piano of its kind is played.
@@ -103,7 +104,8 @@ def vary_instrument(
         rng: draws all that follows, and the microphone.
         settings: what is not drawn.
         unevenness_db: standard deviation of the loudness of the keys.
-        slowness: of the dampers, drawn evenly on a logarithmic scale between its inverse and itself.
+        slowness: range of that of the dampers, drawn evenly on a logarithmic scale.
+        damper_delay: range of the seconds until they touch the strings.
         restrike: range of the seconds in which the old voice of a key that is struck again fades.
     """
     names = sorted(instrument.sounds)
@@ -111,7 +113,8 @@ def vary_instrument(
         settings or SamplerSettings(),
         microphone=names[rng.integers(len(names))],
         unevenness=tuple(rng.normal(0, unevenness_db, PITCHES)),
-        slowness=np.exp(rng.uniform(-1, 1) * np.log(slowness)),
+        slowness=np.exp(rng.uniform(*np.log(slowness))),
+        damper_delay=rng.uniform(*damper_delay),
         restrike=rng.uniform(*restrike),
     )
 
