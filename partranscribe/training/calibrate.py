@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..acoustic import acoustic, windows
 from ..config import Config, DecodeConfig
-from ..decode import Frames, NoteCollector, decode_batch, initial_state
+from ..decode import Frames, NoteCollector, compiled_loop, decode_batch, initial_state
 from ..frontend import LogMel
 from ..model import Features, Par
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN
 from ..note_io import without_overlaps
 from ..notes import Note
 from ..score import Score, average, score
+from ..timings import Timings
 from .data import Recording
+
+if TYPE_CHECKING:
+    from ..openvino_decode import OpenVinoLoop
 
 _ONSET_BIASES: list[dict[str, Any]] = [
     {"onset_bias": bias, "reonset_bias": bias} for bias in (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5)
@@ -28,6 +34,7 @@ _OFFSET_BIASES: list[dict[str, Any]] = [
 ]
 _RESTRIKES: list[dict[str, Any]] = [{"restrike_frames": frames} for frames in (1, 2, 3)]
 _FINER = 0.125  # between biases of offsets, at last
+_WINDOW_FRAMES = 96  # whose features are computed at once
 _TOGETHER = 8  # recordings that are decoded side by side; more take much memory
 _SHIFTS = np.arange(-3, 6) * 0.008  # seconds; a quarter of a frame
 
@@ -41,12 +48,14 @@ class HeldOut:
         frames: how many are of each.
         notes: that begin in each.
         config: of the model that made the features.
+        loop: what decodes one piece after the other, in place of PyTorch.
     """
 
     features: Features
     frames: Sequence[int]
     notes: Sequence[Sequence[Note]]
     config: Config
+    loop: OpenVinoLoop | None
 
     def scores(self, decoded: Sequence[Frames], settings: DecodeConfig) -> Score:
         """Mean score of what was decoded."""
@@ -78,6 +87,7 @@ def hold_out(model: Par, config: Config, recordings: Sequence[Recording], second
     """
     device, rate = next(model.parameters()).device, config.front_end.sample_rate
     log_mel, samples = LogMel(config.front_end).to(device), round(seconds * rate)
+    engine, timings = acoustic(model, device), Timings()
     features, frames, notes = [], [], []
     for recording in recordings:
         audio = recording.audio[:samples].astype(np.float32) / 32768
@@ -86,7 +96,9 @@ def hold_out(model: Par, config: Config, recordings: Sequence[Recording], second
         if not len(begun):
             continue
         begun[:, OFFSET_COLUMN] = np.minimum(begun[:, OFFSET_COLUMN], end)
-        features.append(model.features(log_mel(torch.from_numpy(audio).to(device)).unsqueeze(0)))
+        mels = torch.split(log_mel(torch.from_numpy(audio).to(device)), _WINDOW_FRAMES)
+        parts = engine.features(windows(mels, config.model.margin_frames), timings)
+        features.append(Features(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True))))
         frames.append(features[-1].note.shape[1])
         notes.append(
             [Note(on, off, int(pitch), int(velocity)) for on, off, pitch, velocity in begun.tolist()]
@@ -96,7 +108,7 @@ def hold_out(model: Par, config: Config, recordings: Sequence[Recording], second
         for piece, count in zip(features, frames, strict=True)
     ]
     batch = Features(*(torch.cat(parts) for parts in zip(*padded, strict=True)))
-    return HeldOut(batch, frames, notes, config)
+    return HeldOut(batch, frames, notes, config, compiled_loop(model) if engine.name == "openvino" else None)
 
 
 def measure(model: Par, held_out: HeldOut, settings: DecodeConfig) -> Score:
@@ -105,11 +117,16 @@ def measure(model: Par, held_out: HeldOut, settings: DecodeConfig) -> Score:
 
 
 def _decoded(model: Par, held_out: HeldOut, settings: DecodeConfig) -> list[Frames]:
-    found: list[Frames] = []
-    for note, velocity in zip(*(torch.split(part, _TOGETHER) for part in held_out.features), strict=True):
-        state = initial_state(model, len(note))
-        found += decode_batch(model, Features(note, velocity), state, settings)[0]
-    return found
+    loop = held_out.loop
+    together, threads = (_TOGETHER, 1) if loop is None else (1, torch.get_num_threads())
+    groups = zip(*(torch.split(part, together) for part in held_out.features), strict=True)
+
+    def decode(group: tuple[torch.Tensor, ...]) -> list[Frames]:
+        features = Features(*group)
+        return decode_batch(model, features, initial_state(model, len(features.note)), settings, loop=loop)[0]
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [frames for some in pool.map(decode, groups) for frames in some]
 
 
 def validate_quickly(model: Par, held_out: HeldOut) -> Score:

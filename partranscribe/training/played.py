@@ -25,8 +25,8 @@ class PlayedConfig:
         touch: range of the exponent of velocity / 127; the velocity network is trained at 1.
         undamped_from: range of the lowest pitch without a damper.
         slowness, damper_delay: ranges of how slowly a damper silences a string, and of the seconds until it
-            touches it, see `SamplerSettings`. The software pianos of MAPS fall by 4 to 17 dB within 0.1 s of
-            an offset, with a damper of slowness 1 it is 24 (benchmarks/damping.py).
+            touches it, see `SamplerSettings`. The software pianos of MAPS fall by 5 to 9 dB within 0.1 s of
+            an offset, sampled ones with a slowness of 1 by 16 to 25 (benchmarks/damping.py).
     """
 
     share: float = 0.5
