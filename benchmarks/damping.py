@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from mir_eval.util import midi_to_hz
 from numpy.typing import NDArray
 from systems import markdown
 
@@ -33,17 +34,12 @@ SECONDS = 120.0  # of each recording
 DAMPERS = ((1.0, 0.0), (1.0, 0.06), (2.5, 0.03), (6.0, 0.0), (6.0, 0.06))  # slowness, delay in seconds
 
 
-def hertz(pitch: float) -> float:
-    """Fundamental of a key."""
-    return float(440 * 2 ** ((pitch - 69) / 12))
-
-
 def is_clear(notes: NoteArray, index: int) -> bool:
     """Whether no partial of another note lies near the fundamental while it is measured."""
-    end, fundamental = notes[index, OFFSET_COLUMN], hertz(notes[index, PITCH_COLUMN])
+    end, fundamental = notes[index, OFFSET_COLUMN], midi_to_hz(notes[index, PITCH_COLUMN])
     near = (notes[:, ONSET_COLUMN] < end + 0.5) & (notes[:, OFFSET_COLUMN] > end - 0.8)
     near[index] = False
-    others = [hertz(pitch) for pitch in notes[near, PITCH_COLUMN]]
+    others = [midi_to_hz(pitch) for pitch in notes[near, PITCH_COLUMN]]
     return all(abs(other * k - fundamental) > CLEAR_HERTZ for other in others for k in range(1, 13))
 
 
@@ -68,7 +64,7 @@ def row(name: str, recordings: Iterable[Recording], rate: int) -> tuple[str, ...
         notes = recording.notes
         for index, (onset, offset, pitch, _) in enumerate(notes):
             if pitch in PITCHES and offset - onset >= SHORTEST and is_clear(notes, index):
-                curve = levels(audio, rate, hertz(pitch), offset)
+                curve = levels(audio, rate, midi_to_hz(pitch), offset)
                 curves += [] if curve is None else [curve]
     medians = np.median(curves, axis=0) if curves else np.full(len(TIMES), np.nan)
     return (name, str(len(curves)), *(f"{level:.0f}" for level in medians))
