@@ -21,6 +21,7 @@ from systems import markdown
 
 from partranscribe.config import FrontEndConfig
 from partranscribe.note_array import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, NoteArray
+from partranscribe.training.augment import Augmenter
 from partranscribe.training.data import Recording, load_folder
 from partranscribe.training.played import Played, PlayedConfig, load_instruments, load_performances
 
@@ -31,6 +32,7 @@ PITCHES = range(50, 89)
 CLEAR_HERTZ = 35.0  # between the fundamental and what else sounds
 SHORTEST = 0.12  # seconds of a note
 SECONDS = 120.0  # of each recording
+UNCHANGED = Augmenter(gain_db=0.0, equaliser_db=0.0, noise_share=0.0)
 DAMPERS = ((1.0, 0.0), (1.0, 0.06), (2.5, 0.03), (6.0, 0.0), (6.0, 0.06))  # slowness, delay in seconds
 
 
@@ -92,7 +94,7 @@ def main() -> None:
         for instrument in load_instruments(arguments.pianos, rate):
             for slowness, delay in DAMPERS:
                 settings = replace(plain, slowness=(slowness, slowness), damper_delay=(delay, delay))
-                passages = Played(performances, [instrument], settings).recordings(8, 60.0)
+                passages = Played(performances, [instrument], settings).recordings(8, 60.0, UNCHANGED)
                 name = f"{instrument.name}, slowness {slowness:g}, delay {1000 * delay:.0f} ms"
                 rows.append(row(name, passages, rate))
     print(markdown(rows))

@@ -98,6 +98,14 @@ class Film(nn.Module):
         return gamma.t().unsqueeze(1), beta.t().unsqueeze(1)
 
 
+def _scale_and_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What a batch norm outside training does to each of its channels."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
 class ConvFilmBlock(nn.Module):
     """Two convolutions with one FiLM layer used twice: (batch, in, frames, F) -> (batch, out, frames, F).
 
@@ -118,12 +126,21 @@ class ConvFilmBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
-        a = F.relu(self.conv1(x))
+        a = F.relu_(self.conv1(x))
         if self.film is None:
-            return F.relu(a + self.norm(self.conv2(a)))
+            return F.relu_(a + self._normed(a))
         gamma, beta = (factor.to(a.dtype) for factor in self.film.factors())
         a = torch.addcmul(beta, gamma, a)
-        return F.relu(torch.addcmul(a + beta, gamma, self.norm(self.conv2(a))))
+        return F.relu_(torch.addcmul(a + beta, gamma, self._normed(a)))
+
+    def _normed(self, a: Tensor) -> Tensor:
+        """The second convolution and its batch norm."""
+        if self.norm.training:
+            return self.norm(self.conv2(a))  # type: ignore[no-any-return]
+        assert self.conv2.bias is not None
+        scale, shift = _scale_and_shift(self.norm)
+        weight, bias = self.conv2.weight * scale.view(-1, 1, 1, 1), self.conv2.bias * scale + shift
+        return F.conv2d(a, weight, bias, padding=self.conv2.padding)
 
 
 class FullHead(nn.Module):
@@ -188,7 +205,7 @@ class CompactHead(nn.Module):
         x = F.relu(self.dropout(self.split_norm(self.split(x))))
         for layer, norm in zip(self.layers, self.norms, strict=True):
             by_pitch = x.view(-1, PITCHES, self.hidden).transpose(0, 1)
-            x = F.relu(norm(layer(by_pitch).transpose(0, 1).flatten(1)))
+            x = F.relu_(norm(layer(by_pitch).transpose(0, 1).flatten(1)))
         return x.view(batch, frames, PITCHES, self.hidden)
 
 

@@ -258,8 +258,18 @@ def test_film_starts_with_a_scale_near_one(channels: int, bins: int, seed: int) 
     assert float(gamma.detach().max()) < 1.8
 
 
-def test_film_depends_on_the_height_and_is_used_twice() -> None:
-    block = blocks_of(build())[0]
+def with_statistics(block: ConvFilmBlock, training: bool) -> ConvFilmBlock:
+    """With a batch norm that does something, in training or not."""
+    with torch.no_grad():
+        for name, tensor in (*block.norm.named_parameters(), *block.norm.named_buffers()):
+            if name != "num_batches_tracked":
+                tensor.copy_(torch.rand(tensor.shape, generator=torch.Generator().manual_seed(3)) + 0.5)
+    return block.train(training)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_film_depends_on_the_height_and_is_used_twice(training: bool) -> None:
+    block = with_statistics(blocks_of(build())[0], training)
     assert block.film is not None
     gamma, beta = block.film.factors()
     assert not torch.allclose(gamma[..., 0], gamma[..., -1])
@@ -269,8 +279,9 @@ def test_film_depends_on_the_height_and_is_used_twice() -> None:
     torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=0)
 
 
-def test_without_film_a_block_is_its_convolutions() -> None:
-    block, x = blocks_of(build(film=False))[0], random_mel().unsqueeze(1)
+@pytest.mark.parametrize("training", [False, True])
+def test_without_film_a_block_is_its_convolutions(training: bool) -> None:
+    block, x = with_statistics(blocks_of(build(film=False))[0], training), random_mel().unsqueeze(1)
     a = torch.relu(block.conv1(x))
     torch.testing.assert_close(block(x), torch.relu(a + block.norm(block.conv2(a))))
 

@@ -16,7 +16,17 @@ from torch import Tensor, nn
 
 from conftest import TINY
 from partranscribe.config import Config, ModelConfig
-from partranscribe.model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, LastFrame, Par
+from partranscribe.model import (
+    NOTE_STATES,
+    OFF,
+    OFFSET,
+    ONSET,
+    REONSET,
+    SUSTAIN,
+    AcousticModule,
+    LastFrame,
+    Par,
+)
 from partranscribe.note_array import note_array
 from partranscribe.notes import PITCHES, Note
 from partranscribe.training import loop
@@ -230,6 +240,62 @@ def test_frozen_blocks_stay_as_they_are(tmp_path: Path, recordings: list[Recordi
         assert blocks == {"2"}
         assert f"{phase}_acoustic.head.split.weight" in changed
         assert f"{phase}_acoustic.blocks.2.norm.running_mean" in changed
+
+
+@pytest.mark.parametrize("phase", ["note", "velocity"])
+def test_batch_norms_can_keep_their_statistics(
+    tmp_path: Path, recordings: list[Recording], phase: str
+) -> None:
+    torch.manual_seed(5)
+    begun = Par(TINY.model)
+    trainer = trainer_in(tmp_path, recordings, phase=phase, updates=2, keep_statistics=True)
+    trainer.start_from(begun)
+    trainer.run()
+    for model in (trainer.model, trainer.averaged()):
+        changed = differing(model.state_dict(), begun.state_dict())
+        assert f"{phase}_acoustic.blocks.0.norm.weight" in changed
+        assert f"{phase}_acoustic.head.norms.1.bias" in changed
+        assert not [name for name in changed if "running" in name or "tracked" in name]
+
+
+@pytest.mark.parametrize("frames", [3, 5, 79, 80, 81, 200])
+def test_parts_of_crops_teach_what_whole_ones_do(frames: int) -> None:
+    torch.manual_seed(5)
+    module = AcousticModule(TINY.model).eval()
+    for norm in (one for one in module.modules() if isinstance(one, nn.BatchNorm1d | nn.BatchNorm2d)):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        nn.init.normal_(norm.running_mean)
+        nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    mel = torch.randn(2, frames, TINY.model.n_mels)
+    towards, learnt = torch.randn(2, frames, PITCHES, TINY.model.hidden_per_pitch), []
+    computed = [module(mel), loop.in_parts(module, mel, TINY.model.margin_frames)]
+    torch.testing.assert_close(computed[1], computed[0])
+    for features in computed:
+        module.zero_grad()
+        (features * towards).sum().backward()
+        learnt.append(
+            {name: one.grad.clone() for name, one in module.named_parameters() if one.grad is not None}
+        )
+    assert learnt[0].keys() == dict(module.named_parameters()).keys()
+    for name, gradient in learnt[0].items():
+        torch.testing.assert_close(
+            learnt[1][name], gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max())
+        )
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_crops_are_divided_where_batch_norms_keep_their_statistics(
+    tmp_path: Path, recordings: list[Recording], kept: bool
+) -> None:
+    trainer = trainer_in(tmp_path, recordings, updates=1, crop_frames=100, keep_statistics=kept)
+    frames: list[int] = []
+    trainer.model.note_acoustic.blocks[0].register_forward_hook(
+        lambda *call: frames.append(call[-1].shape[2])
+    )
+    trainer.run()
+    margin = TINY.model.margin_frames
+    assert frames == ([80 + margin, 20 + margin] * QUICK.batch if kept else [100])
 
 
 @pytest.mark.parametrize("count", [-1, 4])

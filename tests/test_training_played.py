@@ -14,6 +14,7 @@ from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
 from partranscribe.sampler import Instrument
 from partranscribe.training import played
+from partranscribe.training.augment import Augmenter
 from partranscribe.training.played import Played, PlayedConfig, load_instruments, load_performances
 from partranscribe.training.synthesis import Performance
 
@@ -137,7 +138,8 @@ def test_a_performance_without_notes_is_left_out(tmp_path: Path) -> None:
 
 def test_passages_as_recordings_are_the_same_at_every_call(pianos: list[Instrument]) -> None:
     source = Played([EVERY_SECOND], pianos, PLAIN)
-    first, again = source.recordings(3, 2.5), source.recordings(3, 2.5)
+    augmenter = Augmenter(rooms=[np.array([1.0, 0.5], np.float32)])
+    first, again = source.recordings(3, 2.5, augmenter), source.recordings(3, 2.5, augmenter)
     assert len({recording.audio[:].tobytes() for recording in first}) == 3
     for one, other in zip(first, again, strict=True):
         assert np.array_equal(one.audio[:], other.audio[:])
@@ -146,3 +148,20 @@ def test_passages_as_recordings_are_the_same_at_every_call(pianos: list[Instrume
         assert np.abs(one.audio[:]).max() > 300
         assert (one.notes[:, 0] >= 0).all()
         assert len(one.notes) >= 2
+
+
+def test_passages_as_recordings_are_heard_in_a_room(pianos: list[Instrument]) -> None:
+    echo = np.zeros(RATE // 2, np.float32)
+    echo[RATE // 4] = 1.0
+    damped = replace(PLAIN, slowness=(1.0, 1.0), damper_delay=(0.0, 0.0))
+    source = Played([performance(np.arange(0.5, 30, 0.73).tolist())], pianos, damped)
+    room = Augmenter(gain_db=0.0, equaliser_db=0.0, noise_share=0.0, rooms=[echo], dry_share=0.0)
+    for augmenter, delays in ((replace(room, dry_share=1.0), [0.0]), (room, [0.0, 0.25])):
+        (recording,) = source.recordings(1, 2.5, augmenter)
+        onsets = [onset for onset in recording.notes[:, 0] if 0.2 < onset < 2.0]
+        assert len(onsets) >= 2
+        for time in (onset + delay for onset in onsets for delay in delays):
+            silence, sound = (
+                recording.audio[round((time + t) * RATE) :][: RATE // 50] for t in (-0.025, 0.005)
+            )
+            assert np.abs(sound.astype(float)).max() > 3 * np.abs(silence.astype(float)).max()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,10 +34,10 @@ _OFFSET_BIASES: list[dict[str, Any]] = [
     {"offset_bias": bias} for bias in (-0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 ]
 _RESTRIKES: list[dict[str, Any]] = [{"restrike_frames": frames} for frames in (1, 2, 3)]
-_FINER = 0.125  # between biases of offsets, at last
+_BIAS_STEP = 0.125  # between biases of offsets, at last
+_SHIFT_STEP = 0.008  # seconds; a quarter of a frame
 _WINDOW_FRAMES = 96  # whose features are computed at once
 _TOGETHER = 8  # recordings that are decoded side by side; more take much memory
-_SHIFTS = np.arange(-3, 6) * 0.008  # seconds; a quarter of a frame
 
 
 @dataclass(frozen=True)
@@ -182,25 +183,26 @@ class _Offsets(NamedTuple):
 
 def _with_best_offsets(model: Par, sets: Sequence[HeldOut], settings: DecodeConfig) -> Calibration:
     """The settings with the best bias and shift of offsets, found step by step from the bias there."""
-    found: dict[float, _Offsets] = {}
 
-    def at(bias: float) -> _Offsets:
-        if bias not in found:
-            found[bias] = _with_best_shift(model, sets, replace(settings, offset_bias=bias))
-        return found[bias]
+    def biased(steps: int) -> _Offsets:
+        changed = replace(settings, offset_bias=settings.offset_bias + steps * _BIAS_STEP)
+        decoded = [_decoded(model, one, changed) for one in sets]
 
-    here = settings.offset_bias
-    while (better := max((here, here - _FINER, here + _FINER), key=lambda bias: at(bias).worth)) != here:
+        def shifted(steps: int) -> _Offsets:
+            tried = replace(changed, offset_shift=round(steps * _SHIFT_STEP, 4))
+            scores = [one.scores(frames, tried) for one, frames in zip(sets, decoded, strict=True)]
+            return _Offsets(tried, float(np.mean([_worth(score) for score in scores])), scores[0])
+
+        return _climb(shifted)
+
+    best = _climb(biased)
+    return Calibration(best.settings, best.score)
+
+
+def _climb(at: Callable[[int], _Offsets]) -> _Offsets:
+    """What is found by going from step 0 to better neighbours while there are any."""
+    known = functools.cache(at)
+    here = 0
+    while (better := max((here, here - 1, here + 1), key=lambda step: known(step).worth)) != here:
         here = better
-    return Calibration(at(here).settings, at(here).score)
-
-
-def _with_best_shift(model: Par, sets: Sequence[HeldOut], settings: DecodeConfig) -> _Offsets:
-    """The settings with the shift of the offsets that scores best, the smallest one of several."""
-    decoded = [_decoded(model, one, settings) for one in sets]
-    tried = []
-    for shift in _SHIFTS:
-        shifted = replace(settings, offset_shift=round(float(shift), 4))
-        scores = [one.scores(frames, shifted) for one, frames in zip(sets, decoded, strict=True)]
-        tried.append(_Offsets(shifted, float(np.mean([_worth(score) for score in scores])), scores[0]))
-    return max(tried, key=lambda one: (one.worth, -abs(one.settings.offset_shift)))
+    return known(here)

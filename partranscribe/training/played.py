@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..note_array import ONSET_COLUMN
+from ..note_array import OFFSET_COLUMN, ONSET_COLUMN
 from ..sampler import Instrument, SamplerSettings, load_instrument
+from .augment import Augmenter
 from .data import Passage, Recording, fingerprint
 from .synthesis import Performance, load_performance, render_excerpt, vary, vary_instrument
 
@@ -79,19 +80,24 @@ class Played:
         )
         return render_excerpt(performance, instrument, begin, samples, sampler)
 
-    def recordings(self, count: int, seconds: float) -> list[Recording]:
+    def recordings(self, count: int, seconds: float, augmenter: Augmenter) -> list[Recording]:
         """The same passages at every call, as recordings of their own.
 
         Args:
             count: how many.
             seconds: of each.
+            augmenter: what is done to them, but for detuning.
         """
         rng = np.random.default_rng(0)
-        samples = round(seconds * self._instruments[0].sample_rate)
+        rate, lead = self._instruments[0].sample_rate, augmenter.lead_samples
+        samples = round(seconds * rate)
         found = []
         for number in range(count):
-            audio, notes = self.draw(samples, 0, rng)
+            passage = self.draw(lead + samples, lead, rng)
+            audio = augmenter.apply(passage.audio, 1.0, lead, samples, rng)
             integers = np.round(np.clip(audio, -1.0, 1.0) * 32767).astype(np.int16)
+            notes = passage.notes.copy()
+            notes[:, [ONSET_COLUMN, OFFSET_COLUMN]] -= lead / rate
             found.append(Recording(f"passage {number}", integers, notes[notes[:, ONSET_COLUMN] >= 0]))
         return found
 

@@ -201,7 +201,7 @@ def train(
     if model is None or not heard:
         raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
     told = {"hours_heard": round(heard_before + heard, 1), "data": data.names}
-    others = loaded.trained(recipe.played)
+    others = loaded.trained(recipe.played, augmenter)
     export(model, config, loaded.held_out, others, run / "checkpoint.safetensors", recipe.name, told, report)
 
 
@@ -278,15 +278,15 @@ class _Loaded(NamedTuple):
             raise RecipeError("no recording with a note list beside it, and no performance with a piano")
         return sources[0][1] if len(sources) == 1 else Mixture(sources)
 
-    def trained(self, settings: PlayedConfig) -> list[list[Recording]]:
-        """Some of what is trained on: a list of recordings, and one of performances as they were played."""
+    def trained(self, settings: PlayedConfig, augmenter: Augmenter) -> list[list[Recording]]:
+        """Some of what is trained on: a list of recordings, and one of performances as they were heard."""
         found = []
         if self.recordings:
             found.append([*_spread(self.recordings, _CALIBRATION_PIECES)])
         if self.performances and self.instruments:
             as_played = replace(settings, transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))
             played = Played(self.performances, self.instruments, as_played)
-            found.append(played.recordings(_CALIBRATION_PIECES, _TRAINED_SECONDS))
+            found.append(played.recordings(_CALIBRATION_PIECES, _TRAINED_SECONDS, augmenter))
         return found
 
     def validation(self, config: Config) -> Callable[[Par], dict[str, Any]] | None:
