@@ -134,8 +134,8 @@ class ConvFilmBlock(nn.Module):
         return F.relu_(torch.addcmul(a + beta, gamma, self._normed(a)))
 
     def _normed(self, a: Tensor) -> Tensor:
-        """The second convolution and its batch norm."""
-        if self.norm.training:
+        """The second convolution and its batch norm, as one where the norm stays and something learns."""
+        if self.norm.training or not torch.is_grad_enabled():
             return self.norm(self.conv2(a))  # type: ignore[no-any-return]
         assert self.conv2.bias is not None
         scale, shift = _scale_and_shift(self.norm)
