@@ -10,47 +10,51 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from pathlib import Path
 
 import torch
 from systems import markdown
 
-from partranscribe.config import PAR_COMPACT
 from partranscribe.model import ACOUSTIC_BLOCKS, AcousticModule
 from partranscribe.training.loop import in_parts
+from partranscribe.training.recipe import read_recipe
 
-CROPS, FRAMES, SECONDS = 2, 312, 10.0
-WIDTHS = (3, 1, 3, 1, 1, 1)
+RECIPE = Path(__file__).parent.parent / "configs" / "par_compact_onward.toml"
 REPEATS = 4
 
 
 def speed(module: AcousticModule, mel: torch.Tensor, margin: int | None) -> float:
-    """Seconds of audio a second, the best of several updates; in parts if a margin is given."""
+    """Frames a second, the best of several updates; in parts if a margin is given."""
     best = float("inf")
     for _ in range(REPEATS):
         begun = time.perf_counter()
         features = module(mel) if margin is None else in_parts(module, mel, margin)
         features.square().mean().backward()
         best = min(best, time.perf_counter() - begun)
-    return CROPS * SECONDS / best
+    return mel.shape[0] * mel.shape[1] / best
 
 
 def main() -> None:
     """Measure and print a table."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    config = replace(PAR_COMPACT, time_widths=WIDTHS)
-    mel = torch.randn(CROPS, FRAMES, config.n_mels)
+    recipe = read_recipe(RECIPE)
+    config, settings, frame = (
+        recipe.config.model,
+        recipe.phases["note"],
+        recipe.config.front_end.seconds_per_frame,
+    )
+    mel = torch.randn(settings.batch, settings.crop_frames, config.n_mels)
     rows: list[tuple[str, ...]] = [("frozen blocks", "measured statistics", "kept, whole", "kept, in parts")]
     for frozen in range(ACOUSTIC_BLOCKS):
         module = AcousticModule(config).train()
         for one in module.modules():
             if isinstance(one, torch.nn.Dropout):
-                one.p = 0.0
+                one.p = settings.dropout
         module.blocks[:frozen].requires_grad_(False).eval()
         measured = speed(module, mel, None)
         module.eval()
         kept = [speed(module, mel, margin) for margin in (None, config.margin_frames)]
-        rows.append((str(frozen), *(f"{value:.1f}" for value in (measured, *kept))))
+        rows.append((str(frozen), *(f"{frame * value:.1f}" for value in (measured, *kept))))
     print(markdown(rows))
 
 

@@ -98,14 +98,6 @@ class Film(nn.Module):
         return gamma.t().unsqueeze(1), beta.t().unsqueeze(1)
 
 
-def _scale_and_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What a batch norm outside training does to each of its channels."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return scale, norm.bias - norm.running_mean * scale
-
-
 class ConvFilmBlock(nn.Module):
     """Two convolutions with one FiLM layer used twice: (batch, in, frames, F) -> (batch, out, frames, F).
 
@@ -135,12 +127,18 @@ class ConvFilmBlock(nn.Module):
 
     def _normed(self, a: Tensor) -> Tensor:
         """The second convolution and its batch norm, as one where the norm stays and something learns."""
-        if self.norm.training or not torch.is_grad_enabled():
-            return self.norm(self.conv2(a))  # type: ignore[no-any-return]
-        assert self.conv2.bias is not None
-        scale, shift = _scale_and_shift(self.norm)
-        weight, bias = self.conv2.weight * scale.view(-1, 1, 1, 1), self.conv2.bias * scale + shift
-        return F.conv2d(a, weight, bias, padding=self.conv2.padding)
+        conv, norm = self.conv2, self.norm
+        if norm.training or not torch.is_grad_enabled():
+            return norm(conv(a))  # type: ignore[no-any-return]
+        assert conv.bias is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        weight, bias = (
+            conv.weight * scale.view(-1, 1, 1, 1),
+            (conv.bias - norm.running_mean) * scale + norm.bias,
+        )
+        return F.conv2d(a, weight, bias, padding=conv.padding)
 
 
 class FullHead(nn.Module):

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -38,6 +38,8 @@ TINY = Config(
         time_widths=(3, 1, 3, 1, 1, 1),
     ),
 )
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,6 +93,18 @@ def spread(output: nn.Linear, values: torch.Tensor, mean: torch.Tensor, scale: f
     factor = scale / values.std(dim=0)
     output.weight.mul_(factor.unsqueeze(1))
     output.bias.sub_(values.mean(dim=0)).mul_(factor).add_(mean)
+
+
+def trained_like(module: _Module) -> _Module:
+    """In evaluation mode, with batch norms that do something, as those of a trained network do."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for norm in module.modules():
+            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+                    assert tensor is not None
+                    tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.5 + 0.1)
+    return module.eval()
 
 
 def random_context(seed: int, frames: int, batch: int = 1) -> LastFrame:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from conftest import random_context
+from conftest import random_context, trained_like
 from partranscribe import openvino_graph
 from partranscribe.acoustic import Acoustic, OpenVinoAcoustic, TorchAcoustic, Window, acoustic, windows
 from partranscribe.config import PAR, PAR_COMPACT
@@ -92,15 +92,6 @@ ENGINE_CASES: dict[str, dict[str, Any]] = {
     "narrow in time": {"time_widths": (1,) * 6},
     "without FiLM": {"film": False},
 }
-
-
-def trained_like(model: Par) -> Par:
-    """With batch norms that do something, as those of a trained network do."""
-    generator = torch.Generator().manual_seed(3)
-    for name, tensor in model.state_dict().items():
-        if name.endswith(("running_mean", "running_var")):
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.5 + 0.1)
-    return model.eval()
 
 
 @pytest.mark.parametrize("changes", ENGINE_CASES.values(), ids=ENGINE_CASES)

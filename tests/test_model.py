@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import random_context
+from conftest import random_context, trained_like
 from partranscribe.config import PAR, PAR_COMPACT, Head, ModelConfig
 from partranscribe.model import (
     NOTE_STATES,
@@ -258,18 +258,9 @@ def test_film_starts_with_a_scale_near_one(channels: int, bins: int, seed: int) 
     assert float(gamma.detach().max()) < 1.8
 
 
-def with_statistics(block: ConvFilmBlock, training: bool) -> ConvFilmBlock:
-    """With a batch norm that does something, in training or not."""
-    with torch.no_grad():
-        for name, tensor in (*block.norm.named_parameters(), *block.norm.named_buffers()):
-            if name != "num_batches_tracked":
-                tensor.copy_(torch.rand(tensor.shape, generator=torch.Generator().manual_seed(3)) + 0.5)
-    return block.train(training)
-
-
 @pytest.mark.parametrize("training", [False, True])
 def test_film_depends_on_the_height_and_is_used_twice(training: bool) -> None:
-    block = with_statistics(blocks_of(build())[0], training)
+    block = trained_like(blocks_of(build())[0]).train(training)
     assert block.film is not None
     gamma, beta = block.film.factors()
     assert not torch.allclose(gamma[..., 0], gamma[..., -1])
@@ -281,7 +272,7 @@ def test_film_depends_on_the_height_and_is_used_twice(training: bool) -> None:
 
 @pytest.mark.parametrize("training", [False, True])
 def test_without_film_a_block_is_its_convolutions(training: bool) -> None:
-    block, x = with_statistics(blocks_of(build(film=False))[0], training), random_mel().unsqueeze(1)
+    block, x = trained_like(blocks_of(build(film=False))[0]).train(training), random_mel().unsqueeze(1)
     a = torch.relu(block.conv1(x))
     torch.testing.assert_close(block(x), torch.relu(a + block.norm(block.conv2(a))))
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from ..acoustic import windows
 from ..config import Config
 from ..frontend import LogMel
 from ..model import ACOUSTIC_BLOCKS, NOTE_STATES, AcousticModule, LastFrame, Par
@@ -27,6 +28,7 @@ from .loss import focal_loss, state_weights, velocity_loss
 from .rollout import own_context
 
 Phase = Literal["note", "velocity"]
+_BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
 _BATCH_NORM_MOMENTUM = 0.03
 _PART_FRAMES = 80  # whose feature maps fit into a processor's cache
@@ -175,6 +177,13 @@ class Trainer:
         """The blocks that this phase leaves as they are."""
         return self._acoustic_of(model).blocks[: self.settings.frozen_blocks]
 
+    def _measured_norms(self, model: Par) -> list[_BatchNorm]:
+        """The batch norms whose statistics this phase measures; the others keep theirs."""
+        if self.settings.keep_statistics:
+            return []
+        frozen = {*self._frozen(model).modules()}
+        return [norm for norm in _batch_norms(self._acoustic_of(model)) if norm not in frozen]
+
     def _start_average(self) -> None:
         self._average = AveragedModel(self._trained, multi_avg_fn=self._move_average)
 
@@ -277,14 +286,13 @@ class Trainer:
         """
         model = copy.deepcopy(self.model)
         self._modules_of(model).load_state_dict(self._average.module.state_dict())
-        acoustic, frozen = self._acoustic_of(model.eval()), {*self._frozen(model).modules()}
-        if self.settings.keep_statistics:
+        acoustic, norms = self._acoustic_of(model.eval()), self._measured_norms(model)
+        if not norms:
             return model
-        for norm in _batch_norms(acoustic):
-            if norm not in frozen:
-                norm.train()
-                norm.reset_running_stats()
-                norm.momentum = None  # their plain mean
+        for norm in norms:
+            norm.train()
+            norm.reset_running_stats()
+            norm.momentum = None  # their plain mean
         crops = itertools.islice(self._crops(first=0), _STATISTICS_UPDATES)
         with torch.no_grad(), torch.random.fork_rng():
             for crop in crops:
@@ -312,10 +320,9 @@ class Trainer:
         self.model.train()
         if self.settings.phase == "velocity":
             self.model.note_acoustic.eval()
-        self._frozen(self.model).eval()
-        if self.settings.keep_statistics:
-            for norm in _batch_norms(self.model):
-                norm.eval()
+        measured = self._measured_norms(self.model)
+        for norm in _batch_norms(self.model):
+            norm.train(norm in measured)
         started, before = time.monotonic(), self.progress.seconds
         saved, logged, validated = started, started, started
         sums: dict[str, float] = {}
@@ -464,19 +471,15 @@ def in_parts(module: nn.Module, mel: Tensor, margin: int) -> Tensor:
         mel: (batch, frames, mels).
         margin: frames on either side that a frame's features depend on, `ModelConfig.margin_frames`.
     """
-    frames = mel.shape[1]
     crops = []
-    for crop in torch.split(mel, 1):
-        parts = []
-        for begin in range(0, frames, _PART_FRAMES):
-            end, first = min(begin + _PART_FRAMES, frames), max(begin - margin, 0)
-            parts.append(module(crop[:, first : end + margin])[:, begin - first : end - first])
-        crops.append(torch.cat(parts, dim=1))
+    for crop in mel:
+        parts = windows(torch.split(crop, _PART_FRAMES), margin)
+        crops.append(torch.cat([module(part.mel.unsqueeze(0))[:, part.inside] for part in parts], dim=1))
     return torch.cat(crops)
 
 
-def _batch_norms(module: nn.Module) -> Iterator[nn.BatchNorm1d | nn.BatchNorm2d]:
-    return (one for one in module.modules() if isinstance(one, nn.BatchNorm1d | nn.BatchNorm2d))
+def _batch_norms(module: nn.Module) -> Iterator[_BatchNorm]:
+    return (one for one in module.modules() if isinstance(one, _BatchNorm))
 
 
 def _context(crop: Crop) -> LastFrame:
