@@ -15,7 +15,7 @@ from .paths import is_file, is_folder, leads_out, sha256_of
 from .plan import PLOT, Job
 from .released import checkpoint_path
 from .remote import check_folder, copies_folder, is_object_store, is_remote, told
-from .whole_file import remove_abandoned
+from .whole_file import check_no_link_out, remove_abandoned
 from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep, refuse_foreign_extras
 
 LOOK_SECONDS = 0.5  # between two looks at what others have done
@@ -196,9 +196,8 @@ def _refuse_links(job: Job) -> None:
     """
     within = [(path, job.folder) for path in job.outputs.values()]
     for path, folder in (*within, *job.extras.values()):
-        if folder is not None and leads_out(path, folder):
-            fact = f"{path}: a link leads it out of {folder}"
-            raise OutputError(f"{fact}; take the link away, or write elsewhere")
+        if folder is not None:
+            check_no_link_out(path, folder)
 
 
 def _refuse_to_replace_unnamed(job: Job) -> None:

@@ -11,11 +11,11 @@ from urllib.parse import quote
 from . import __version__
 from .batch import Result
 from .errors import OutputError
-from .paths import is_file, leads_out
+from .paths import is_file
 from .plan import INDEX, PAGE, Job
 from .report import row
 from .template import data_element, template
-from .whole_file import check_place, whole_file
+from .whole_file import check_no_link_out, check_place, whole_file
 from .work import Outcome
 
 _MARK = '<meta name="generator" content="partranscribe">'
@@ -33,8 +33,7 @@ def check_index(folder: Path, *, overwrite: bool) -> None:
         OutputError: it cannot be written, would replace another's page, or a link leads it out of the folder.
     """
     path = folder / INDEX
-    if leads_out(path, folder):
-        raise OutputError(f"{path}: a link leads it out of {folder}; take the link away, or write elsewhere")
+    check_no_link_out(path, folder)
     check_place(path)
     if is_file(path) and not overwrite:
         with path.open(encoding="utf-8", errors="replace") as page:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .errors import OutputError
 from .owner import Owner
+from .paths import leads_out
 
 _PARTIAL = ".part-"  # how names of files begin that are not written whole yet
 _DAY = 86_400.0
@@ -50,6 +51,16 @@ def check_place(path: Path) -> None:
     with _blamed(path):
         _, temporary = _place_of(path)
         temporary.unlink()
+
+
+def check_no_link_out(path: Path, folder: Path) -> None:
+    """Make sure that what is written below a folder stays in it.
+
+    Raises:
+        OutputError: a link leads it out.
+    """
+    if leads_out(path, folder):
+        raise OutputError(f"{path}: a link leads it out of {folder}; take the link away, or write elsewhere")
 
 
 def _place_of(path: Path) -> tuple[Path, Path]:
