@@ -6,17 +6,21 @@ same 16-bit mono WAV files and leave MIDI files, which are scored. Time and memo
 transcribes the whole folder, from its start to its end.
 
 `--model` and `--peer` may be repeated; peers.py tells how to install the peers. With `--rt60` each folder is
-measured once more, played in a simulated room, which no system knows from its training. `--release TEST_SET`
-copies the checkpoint to `weights/` with the raw means inside, under that name, and writes its hash there.
+measured once more, played in a simulated room, which no system knows from its training. `--only`, `--start`
+and `--end` choose a part of it: of two checkpoints, the better is known by what is held out and calibrates
+nothing. `--release TEST_SET` copies the checkpoint to `weights/` with the raw means inside, under that name,
+and writes its hash there.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 
@@ -107,32 +111,52 @@ def in_a_room(audio: Audio, sample_rate: int, rt60: float) -> Audio:
     return wet * (np.sqrt(np.mean(audio**2)) / loudness) if loudness else wet
 
 
-def prepare(folder: Path, target: Path, seconds: float | None, rt60: float | None) -> TestSet:
+def prepare(
+    folder: Path,
+    target: Path,
+    *,
+    only: str = "*",
+    start: float = 0.0,
+    end: float | None = None,
+    rt60: float | None = None,
+) -> TestSet:
     """Write the recordings of a folder as WAV files to another.
 
     Args:
         folder: recordings with a note list beside each.
         target: an empty folder.
-        seconds: from the start of each piece that count; None for all. Notes end there.
+        only: pattern of the names that count, without ending.
+        start, end: seconds of each recording between which it counts; None for its end. Shorter ones are left
+            out. The notes that begin there count, until `end`.
         rt60: of the room that they are played in, in seconds; None for none.
     """
     audio, references, duration = {}, {}, 0.0
     for source, labels in labelled(folder):
+        if not fnmatchcase(source.stem, only):
+            continue
+        heard = [note for note in read_notes(labels) if start <= note.onset < (end or math.inf)]
+        if start and not heard:
+            continue
         piece = "_".join(source.relative_to(folder).with_suffix("").parts)
         rate = probe(source).sample_rate
-        samples = np.concatenate(list(read_blocks(source, rate, end=seconds)))
+        samples = np.concatenate(list(read_blocks(source, rate, start=start, end=end)))
         if rt60 is not None:
             samples = in_a_room(samples, rate, rt60)
         audio[piece] = target / f"{piece}.wav"
         soundfile.write(audio[piece], samples, rate, "PCM_16")
         length = len(samples) / rate
         duration += length
-        references[piece] = read_notes(labels)
-        if seconds is not None:
-            heard = [note for note in references[piece] if note.onset < seconds]
-            references[piece] = [replace(note, offset=min(note.offset, seconds)) for note in heard]
+        references[piece] = [
+            replace(
+                note,
+                onset=note.onset - start,
+                offset=(note.offset if end is None else min(note.offset, end)) - start,
+            )
+            for note in heard
+        ]
     if not audio:
-        raise SystemExit(f"{folder}: no recording with a note list beside it; is it the right folder?")
+        fact = f"no recording with a note list beside it that counts (--only {only}, --start {start:g})"
+        raise SystemExit(f"{folder}: {fact}; is it the right folder?")
     place = f", in a room of {rt60:g} s" if rt60 is not None else ""
     name = f"{folder.resolve().name}{place} ({len(audio)} pieces, {duration / 60:.1f} min)"
     return TestSet(name, audio, references, duration)
@@ -219,13 +243,16 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], metavar="NAME|PATH", dest="models")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", dest="peers")
     parser.add_argument("--device", default="auto", help="of the models; peers use the CPU")
-    parser.add_argument("--seconds", type=float, help="only so much of each piece")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="of names, such as '*_SptkBGAm'")
+    parser.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="of each piece")
+    parser.add_argument("--end", type=float, metavar="SECONDS", help="of each piece")
     parser.add_argument("--rt60", type=float, metavar="SECONDS", help="and once more, in such a room")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as well")
     parser.add_argument("--release", metavar="TEST_SET")
     arguments = parser.parse_args()
     models = arguments.models or ([] if arguments.peers else [DEFAULT_NAME])
-    plain = not (arguments.peers or arguments.rt60 or arguments.seconds)
+    part = {name: getattr(arguments, name) for name in ("only", "start", "end")}
+    plain = list(part.values()) == ["*", 0.0, None] and not (arguments.peers or arguments.rt60)
     if arguments.release and not (plain and len(models) == len(arguments.folders) == 1):
         parser.error("--release goes with one model and one folder, whole pieces, no room and no peer")
     systems = dict([own_system(model, arguments.device) for model in models])
@@ -234,7 +261,7 @@ def main() -> None:
     results = []
     for folder, place in product(arguments.folders, places):
         with tempfile.TemporaryDirectory() as audio:
-            test_set = prepare(folder, Path(audio), arguments.seconds, place)
+            test_set = prepare(folder, Path(audio), **part, rt60=place)
             for system, command in systems.items():
                 print(f"{system} on {test_set.name}", file=sys.stderr)
                 results.append(run(system, command, test_set))

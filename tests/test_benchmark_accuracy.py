@@ -60,7 +60,7 @@ def test_a_room_keeps_loudness_and_attacks_and_decays_in_its_time(rate: int) -> 
 
 
 def test_systems_get_the_samples_of_the_recordings(folder: Path, tmp_path: Path) -> None:
-    test_set = accuracy.prepare(folder, tmp_path, None, None)
+    test_set = accuracy.prepare(folder, tmp_path)
     assert test_set.name == "set (2 pieces, 0.1 min)"
     assert list(test_set.audio) == list(test_set.references) == ["below_two", "one"]
     assert test_set.references["one"] == NOTES
@@ -71,22 +71,36 @@ def test_systems_get_the_samples_of_the_recordings(folder: Path, tmp_path: Path)
 
 
 def test_notes_end_with_the_part_that_is_measured(folder: Path, tmp_path: Path) -> None:
-    test_set = accuracy.prepare(folder, tmp_path, 1.2, 0.3)
+    test_set = accuracy.prepare(folder, tmp_path, end=1.2, rt60=0.3)
     assert test_set.name.startswith("set, in a room of 0.3 s (2 pieces")
     assert test_set.duration == pytest.approx(2.4)
     assert soundfile.info(test_set.audio["one"]).duration == pytest.approx(1.2)
     assert test_set.references["one"] == [NOTES[0], Note(0.8, 1.2, 64, 50)]
 
 
+def test_part_of_some_pieces_is_measured(folder: Path, tmp_path: Path) -> None:
+    test_set = accuracy.prepare(folder, tmp_path, only="t*", start=0.7, end=1.2)
+    assert list(test_set.audio) == ["below_two"]
+    assert soundfile.info(test_set.audio["below_two"]).duration == pytest.approx(0.5)
+    (note,) = test_set.references["below_two"]
+    assert (note.onset, note.offset) == pytest.approx((0.1, 0.5))
+    assert note.pitch == 64
+
+
+def test_pieces_that_end_before_the_part_are_left_out(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no recording with a note list beside it that counts"):
+        accuracy.prepare(folder, tmp_path, start=60.0)
+
+
 def test_folder_without_notes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no recording with a note list"):
-        accuracy.prepare(tmp_path, tmp_path, None, None)
+        accuracy.prepare(tmp_path, tmp_path)
 
 
 @pytest.fixture
 def late(folder: Path, tmp_path: Path) -> accuracy.Result:
     """What a transcriber reaches that is right but for 30 ms, and for the offset of the first note."""
-    test_set = accuracy.prepare(folder, tmp_path, None, None)
+    test_set = accuracy.prepare(folder, tmp_path)
     found = [Note(note.onset + 0.03, note.offset + 0.03, note.pitch, note.velocity) for note in NOTES]
     found[0] = Note(0.53, 0.7, 60, 80)
     for piece in test_set.audio:
@@ -106,7 +120,7 @@ def test_process_is_measured_and_scored(late: accuracy.Result) -> None:
 
 
 def test_process_that_fails_is_reported(folder: Path, tmp_path: Path) -> None:
-    test_set = accuracy.prepare(folder, tmp_path, None, None)
+    test_set = accuracy.prepare(folder, tmp_path)
     with pytest.raises(SystemExit, match=r"status 3 of .* -c .*one\.wav"):
         accuracy.run("broken", [sys.executable, "-c", "raise SystemExit(3)"], test_set)
 
@@ -152,7 +166,9 @@ def test_checkpoint_is_measured_piece_by_piece(
     assert f"| tiny {checkpoint_info(tiny_checkpoint).sha256[:8]} | set (2 pieces" in printed
 
 
-@pytest.mark.parametrize("more", [["--seconds", 1], ["--rt60", 0.5], ["--model", "b"], ["folder"]])
+@pytest.mark.parametrize(
+    "more", [["--end", 1], ["--only", "*1"], ["--rt60", 0.5], ["--model", "b"], ["folder"]]
+)
 def test_release_needs_the_plain_measurement(
     more: list[object], measure: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
