@@ -163,6 +163,32 @@ def _sound(sample: _Sample, pitch: int, target: float, rate: float) -> Sound:
     return Sound(np.round(audio * (32767 / peak)).astype(np.int16), attack, gain)
 
 
+class _Dampers:
+    """Of the keys that are let go: they lie on their strings while the sustain pedal is up.
+
+    Args:
+        pedal: (times, 2): seconds at which it is pressed and let go, in order.
+        delay: seconds by which they are later.
+    """
+
+    def __init__(self, pedal: NDArray[np.float64], delay: float) -> None:
+        if not len(pedal):
+            pedal = np.zeros((1, 2))  # pressed for no time
+        lifted = np.concatenate(([0.0], np.cumsum(pedal[:, 1] - pedal[:, 0])))
+        self._times = pedal.ravel() + delay
+        self._lifted = np.repeat(lifted, 2)[1:-1]  # seconds, until each of these
+
+    def lain(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """For how many of the seconds up to some times they lay on their strings."""
+        lifted: NDArray[np.float64] = np.interp(times, self._times, self._lifted)
+        return times - lifted
+
+    def when(self, lain: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The times up to which they lay there for so many seconds."""
+        lifted: NDArray[np.float64] = np.interp(lain, self._times - self._lifted, self._lifted)
+        return lain + lifted
+
+
 class Voices:
     """Notes as an instrument sounds them, rendered in parts that join without a seam, however they are cut.
 
@@ -172,10 +198,16 @@ class Voices:
         notes: with the times at which their dampers fall, on keys that a piano has; 0 is the first sample.
         instrument: what they are played on.
         settings: how it is played.
+        pedal: (times, 2): seconds at which the sustain pedal is pressed and let go, in order. A string that
+            its damper has not yet silenced when the pedal is pressed again rings on from there.
     """
 
     def __init__(
-        self, notes: NoteArray, instrument: Instrument, settings: SamplerSettings | None = None
+        self,
+        notes: NoteArray,
+        instrument: Instrument,
+        settings: SamplerSettings | None = None,
+        pedal: NDArray[np.float64] | None = None,
     ) -> None:
         settings = settings or SamplerSettings()
         self._rate = rate = instrument.sample_rate
@@ -190,12 +222,14 @@ class Voices:
         releases[:damped] = settings.slowness * np.geomspace(*settings.release, damped)
         self._releases = releases[self._keys]
         self._damped = notes[:, OFFSET_COLUMN] + settings.damper_delay
+        self._dampers = _Dampers(np.zeros((0, 2)) if pedal is None else pedal, settings.damper_delay)
         self._strikes = next_strikes(notes)
         self._fade = np.linspace(1, 0, round(settings.restrike * rate), dtype=np.float32)
         attacks = np.array([[sound.attack for sound in layer] for layer in self._sounds])
         lengths = np.array([[len(sound.samples) for sound in layer] for layer in self._sounds])
         self._begins = np.round(notes[:, ONSET_COLUMN] * rate).astype(int) - attacks[self._layers, self._keys]
-        silent = np.minimum((self._damped + self._releases) * rate, self._strikes * rate + len(self._fade))
+        silent = self._dampers.when(self._dampers.lain(self._damped) + self._releases)
+        silent = np.minimum(silent * rate, self._strikes * rate + len(self._fade))
         ends = self._begins + lengths[self._layers, self._keys]
         self._ends = np.minimum(ends, np.floor(silent)).astype(int)
 
@@ -220,9 +254,10 @@ class Voices:
         sound = self._sounds[self._layers[index]][self._keys[index]]
         gain = sound.gain * 10 ** (self._loudness[index] / 20)
         voice: Audio = sound.samples[: end - begin] * np.float32(gain)
-        falling = voice[max(round(self._damped[index] * self._rate) - begin, 0) :]
-        rate = -np.log(1000) / (self._releases[index] * self._rate)  # nepers in a sample
-        falling *= np.exp(np.arange(len(falling), dtype=np.float32) * rate)
+        touched = max(round(self._damped[index] * self._rate) - begin, 0)
+        falling = voice[touched:]
+        lain = self._dampers.lain((begin + touched + np.arange(len(falling))) / self._rate)
+        falling *= np.exp((lain - lain[:1]) * (-np.log(1000) / self._releases[index]))
         if self._strikes[index] < np.inf:
             fading = voice[round(self._strikes[index] * self._rate) - begin :]
             fading *= self._fade[: len(fading)]

@@ -41,6 +41,17 @@ def test_pedal_holds_the_sound_as_long_as_the_label(piano: Instrument) -> None:
     assert loudness(audio, 1.1, 1.2) > -60
 
 
+def test_a_quick_change_of_pedal_leaves_some_of_the_sound(piano: Instrument) -> None:
+    """Labels end where the pedal is let go; the strings ring on, more softly, when it is pressed again."""
+    pedal = np.array([(0.1, 127.0), (1.0, 0.0), (1.1, 127.0)])
+    performance = Performance(notes_of((0.2, 0.5, 45, 90), (2.9, 3.0, 90, 1)), pedal)
+    audio, notes = render_excerpt(performance, piano, 0.5, 2 * RATE, NEAR)
+    assert notes[0, :2].tolist() == pytest.approx([-0.3, 0.5])
+    falls = loudness(audio, 0.4, 0.5) - loudness(audio, 0.6, 0.7)
+    assert 10 < falls < 40
+    assert loudness(audio, 0.6, 0.7) - loudness(audio, 1.4, 1.5) < 15
+
+
 def test_sounding_is_the_pedal_rule_of_the_note_files() -> None:
     rng = np.random.default_rng(2)
     for _ in range(20):

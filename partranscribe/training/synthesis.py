@@ -119,19 +119,26 @@ def vary_instrument(
     )
 
 
+def pedal_held(performance: Performance) -> NDArray[np.float64]:
+    """(times, 2): the seconds from which and to which the sustain pedal is down; at the end it is let go."""
+    times, values = performance.pedal.T
+    down = values >= PEDAL_THRESHOLD
+    changes = np.diff(down, prepend=False)
+    presses, releases = times[changes & down], times[changes & ~down]
+    if len(releases) < len(presses):
+        releases = np.append(releases, max(times[-1], performance.seconds))
+    return np.stack((presses, releases), axis=1)
+
+
 def sounding(performance: Performance) -> NoteArray:
     """The notes with the times at which their dampers fall, by the rule of `note_io.extend_by_pedal`.
 
     A damper falls when key and pedal are both up, and at the latest when its key is struck again.
     """
-    notes, (times, values) = performance.keys.copy(), performance.pedal.T
+    notes = performance.keys.copy()
     ends = notes[:, OFFSET_COLUMN]
-    down = values >= PEDAL_THRESHOLD
-    changes = np.diff(down, prepend=False)
-    presses, releases = times[changes & down], times[changes & ~down]
+    presses, releases = pedal_held(performance).T
     if len(presses):
-        if len(releases) < len(presses):
-            releases = np.append(releases, max(times[-1], performance.seconds))
         last_press = np.searchsorted(presses, ends, "right") - 1
         ends = np.where(last_press >= 0, np.maximum(ends, releases[last_press]), ends)
     notes[:, OFFSET_COLUMN] = np.minimum(ends, next_strikes(notes))
@@ -152,5 +159,5 @@ def render_excerpt(
     notes = sounding(performance)
     notes[:, [ONSET_COLUMN, OFFSET_COLUMN]] -= begin_seconds
     begun = notes[notes[:, ONSET_COLUMN] * instrument.sample_rate < samples + 1]
-    audio = Voices(begun, instrument, settings).render(0, samples)
+    audio = Voices(begun, instrument, settings, pedal_held(performance) - begin_seconds).render(0, samples)
     return Passage(audio, notes_near(notes, samples / instrument.sample_rate))
