@@ -17,7 +17,14 @@ from partranscribe.training.augment import Augmenter, ContextNoise, load_rooms
 from partranscribe.training.labels import FrameLabels, frame_labels
 
 RATE, FPS = 16_000, 31.25
-STILL: dict[str, Any] = {"max_cents": 0, "gain_db": 0, "equaliser_db": 0, "noise_share": 0, "dry_share": 0}
+STILL: dict[str, Any] = {
+    "max_cents": 0,
+    "max_semitones": 0,
+    "gain_db": 0,
+    "equaliser_db": 0,
+    "noise_share": 0,
+    "dry_share": 0,
+}
 CLEAN: dict[str, Any] = {
     "blank": 0,
     "dropped": 0,
@@ -81,6 +88,15 @@ def test_speeds_stay_within_the_detuning(cents: float) -> None:
     assert np.ptp(drawn) >= 1.9 * cents
 
 
+def test_a_share_is_transposed_by_whole_semitones() -> None:
+    rng = np.random.default_rng(0)
+    settings = augmenter(max_semitones=2, shifted_share=0.4)
+    drawn = [settings.draw_semitones(rng) for _ in range(2000)]
+    assert set(drawn) == {-2, -1, 0, 1, 2}
+    assert np.count_nonzero(drawn) / len(drawn) == pytest.approx(0.4, abs=0.04)
+    assert settings.draw_speed(rng, 2) == pytest.approx(2 ** (2 / 12))
+
+
 def test_detuning_plays_faster_and_higher() -> None:
     time = np.arange(20_000) / RATE
     audio = np.asarray(0.3 * np.sin(2 * np.pi * 1000 * time), np.float32)
@@ -102,12 +118,27 @@ def test_a_room_is_its_response_mixed_with_the_dry_sound() -> None:
     response = room(3)
     impulse = np.zeros(RATE, np.float32)
     impulse[1000] = 1.0
-    heard = changed(augmenter(rooms=[response]), impulse)
+    heard = changed(augmenter(rooms=[response], absorption=0.0), impulse)
     assert np.abs(heard[:1000]).max() < 1e-6  # nothing before its cause
     tail = heard[1001 : 1000 + len(response)]
     wet = tail @ response[1:] / (response[1:] @ response[1:])
     np.testing.assert_allclose(tail, wet * response[1:], atol=1e-6)
     assert heard[1000] > wet * response[0]
+
+
+def test_rooms_are_damped_by_as_much_as_absorption_allows() -> None:
+    response = np.zeros(RATE, np.float32)
+    response[[0, 2000, 10_000]] = (0.8, 0.5, 0.5)
+    impulse = np.zeros(RATE, np.float32)
+    impulse[0] = 1.0
+    settings = augmenter(rooms=[response], absorption=10.0)
+    rates = []
+    for seed in range(100):
+        heard = changed(settings, impulse, seed)
+        rates.append(np.log(heard[2000] / heard[10_000]) * RATE / 8000)
+    assert 0 <= min(rates) < 1
+    assert 9 < max(rates) <= 10 + 1e-3
+    assert np.mean(rates) == pytest.approx(5.0, abs=1.0)
 
 
 def test_what_sounded_before_a_crop_is_heard_in_it() -> None:

@@ -20,7 +20,7 @@ from partranscribe.manifest import Entry, Manifest
 from partranscribe.model import OFF, OFFSET, ONSET, SUSTAIN
 from partranscribe.note_array import note_array
 from partranscribe.note_io import write_notes
-from partranscribe.notes import PITCHES, Note
+from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES, Note
 from partranscribe.paths import sha256_of
 from partranscribe.training import data
 from partranscribe.training.augment import Augmenter, ContextNoise
@@ -128,6 +128,7 @@ def within(frames: Sequence[int], count: int, margin: int = 30) -> list[int]:
         {"max_cents": 100.0},
         {"rooms": [room(1)]},
         {"max_cents": 100.0, "rooms": [room(2)], "equaliser_db": 3.0, "gain_db": 12.0},
+        {"max_semitones": 3, "shifted_share": 1.0},
     ],
 )
 def test_labels_move_with_the_sound(click_recording: Recording, settings: dict[str, Any], index: int) -> None:
@@ -154,6 +155,21 @@ def test_detuning_moves_labels_by_more_than_is_tolerated(click_recording: Record
         passed = onsets[last[1]] - onsets[first[1]]
         spreads.add(round((last[0] - first[0]) - 1000 * passed))
     assert max(spreads) - min(spreads) > 100
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_labels_are_transposed_with_the_sound(index: int) -> None:
+    """Of three keys, the outer ones are beyond the keyboard when they are shifted outwards."""
+    audio = as_integers(0.3 * np.sin(2 * np.pi * 440 * np.arange(8 * RATE) / RATE))
+    notes = np.array([(0.0, 8.0, pitch, 64) for pitch in (LOWEST_PITCH, 69, HIGHEST_PITCH)])
+    settings = augmenter(max_semitones=3, shifted_share=1.0)
+    crop = crops_of(Recording("tone", audio, notes), augmenter=settings)[index]
+    heard = np.abs(np.fft.rfft(crop.audio.numpy()[:RATE])).argmax()
+    semitones = round(12 * np.log2(heard / 440))
+    assert semitones != 0
+    sounding = (crop.state != OFF).any(dim=0).nonzero()[:, 0] + LOWEST_PITCH
+    inner = HIGHEST_PITCH + semitones if semitones < 0 else LOWEST_PITCH + semitones
+    assert sounding.tolist() == sorted((69 + semitones, inner))
 
 
 @pytest.mark.parametrize("index", range(6))

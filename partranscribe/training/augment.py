@@ -43,7 +43,11 @@ class Augmenter:
         sample_rate: of all audio.
         rooms: impulse responses whose direct sound is at their beginning.
         dry_share: share of the crops that no room is put around.
+        absorption: each room is damped by exp(-a t), t in seconds and `a` drawn from 0 to this: 10 makes of a
+            hall that decays by 60 dB in 2.5 s a room of 0.5 s.
         max_cents: detuning by playback rate, which scales time with it.
+        max_semitones: a share of the crops, shifted_share, sounds up to so many semitones higher or lower, by
+            playback rate as well, which makes of a piano one with other strings.
         gain_db: level is changed by at most so much up or down.
         equaliser_db: strength of a random smooth equaliser.
         noise_share: share of the crops with noise, at a ratio drawn from noise_snr_db.
@@ -52,7 +56,10 @@ class Augmenter:
     sample_rate: int = 16_000
     rooms: Sequence[Audio] = field(default_factory=list)
     dry_share: float = 0.35
+    absorption: float = 10.0
     max_cents: float = 30.0
+    max_semitones: int = 3
+    shifted_share: float = 0.5
     gain_db: float = 12.0
     equaliser_db: float = 4.0
     noise_share: float = 0.5
@@ -63,11 +70,16 @@ class Augmenter:
         """Samples before a crop that its reverberation is made from."""
         return self.sample_rate if len(self.rooms) else 0
 
-    def draw_speed(self, rng: np.random.Generator) -> float:
-        """Playback rate: source samples for one sample of the crop."""
-        if not self.max_cents:
-            return 1.0
-        return float(2 ** (rng.uniform(-self.max_cents, self.max_cents) / 1200))
+    def draw_semitones(self, rng: np.random.Generator) -> int:
+        """How many semitones higher than it was played a crop sounds."""
+        if not self.max_semitones or rng.random() >= self.shifted_share:
+            return 0
+        return int(rng.choice((-1, 1)) * rng.integers(1, self.max_semitones + 1))
+
+    def draw_speed(self, rng: np.random.Generator, semitones: int = 0) -> float:
+        """Playback rate, which transposes by so many semitones: source samples for one sample of the crop."""
+        cents = rng.uniform(-self.max_cents, self.max_cents) if self.max_cents else 0.0
+        return float(2 ** (semitones / 12 + cents / 1200))
 
     def apply(self, audio: Audio, speed: float, lead: int, samples: int, rng: np.random.Generator) -> Audio:
         """Change a crop, and cut its lead off.
@@ -87,7 +99,8 @@ class Augmenter:
         if len(self.rooms) and rng.random() >= self.dry_share:
             room = self.rooms[int(rng.integers(len(self.rooms)))][: self.sample_rate * 2]
             wet = rng.uniform(0.1, 1.0)
-            response = wet * room
+            seconds = np.arange(len(room)) / self.sample_rate
+            response = wet * room * np.exp(-rng.uniform(0, self.absorption) * seconds)
             response[0] += 1 - wet
             spectrum *= np.fft.rfft(response, spectrum_size)
         if self.equaliser_db:

@@ -19,8 +19,9 @@ from ..audio import AUDIO_SUFFIXES, read_blocks
 from ..config import FrontEndConfig
 from ..errors import PartranscribeError
 from ..manifest import Manifest, has_made
-from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, NoteArray, note_array
+from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, NoteArray, note_array
 from ..note_io import SUFFIXES, read_notes
+from ..notes import HIGHEST_PITCH, LOWEST_PITCH
 from ..paths import is_file, is_hidden
 from .augment import Augmenter, ContextNoise
 from .labels import context_labels, forgiving_labels, frame_labels, silence_before
@@ -125,6 +126,14 @@ def notes_near(notes: NoteArray, seconds: float) -> NoteArray:
     """Those that sound within `PASSAGE_MARGIN` of a passage that lasts from 0 to `seconds`."""
     begins = notes[:, ONSET_COLUMN] < seconds + PASSAGE_MARGIN
     return notes[begins & (notes[:, OFFSET_COLUMN] > -PASSAGE_MARGIN)]
+
+
+def transposed(notes: NoteArray, semitones: int) -> NoteArray:
+    """The notes so much higher, without those that no piano has a key for."""
+    pitches = notes[:, PITCH_COLUMN] + semitones
+    moved = notes[(pitches >= LOWEST_PITCH) & (pitches <= HIGHEST_PITCH)].copy()
+    moved[:, PITCH_COLUMN] += semitones
+    return moved
 
 
 class Crop(NamedTuple):
@@ -253,12 +262,13 @@ class Crops(Dataset[Crop]):
         rng = np.random.default_rng((self._seed, self._first + index))
         front = self._front_end
         samples = front.n_fft + (self._frames - 1) * front.hop_length
-        speed = self._augmenter.draw_speed(rng)
+        semitones = self._augmenter.draw_semitones(rng)
+        speed = self._augmenter.draw_speed(rng, semitones)
         lead = self._augmenter.lead_samples
         needed = int(np.ceil((samples + lead) * speed)) + 64
         passage = self._source.draw(needed, lead, rng)
         audio = self._augmenter.apply(passage.audio, speed, lead, samples, rng)
-        notes = passage.notes.copy()
+        notes = transposed(passage.notes, semitones)
         # The crop's first frame lies half a window and the lead after the first sample of the passage.
         origin = (lead + front.n_fft // 2) * speed / front.sample_rate
         notes[:, :2] = (notes[:, :2] - origin) / speed

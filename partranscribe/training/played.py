@@ -28,6 +28,7 @@ class PlayedConfig:
         slowness, damper_delay: ranges of how slowly a damper silences a string, and of the seconds until it
             touches it, see `SamplerSettings`. The software pianos of MAPS fall by 5 to 9 dB within 0.1 s of
             an offset, sampled ones with a slowness of 1 by 16 to 25 (benchmarks/damping.py).
+        unevenness_db: standard deviation of the loudness of the keys; 1 dB is as much as a velocity of 5.
     """
 
     share: float = 0.5
@@ -37,6 +38,7 @@ class PlayedConfig:
     undamped_from: tuple[int, int] = (88, 93)
     slowness: tuple[float, float] = (1.0, 6.0)
     damper_delay: tuple[float, float] = (0.0, 0.06)
+    unevenness_db: float = 0.3
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -76,7 +78,12 @@ class Played:
         lowest, highest = settings.undamped_from
         sampler = SamplerSettings(undamped_from=int(rng.integers(lowest, highest + 1)))
         sampler = vary_instrument(
-            instrument, rng, sampler, slowness=settings.slowness, damper_delay=settings.damper_delay
+            instrument,
+            rng,
+            sampler,
+            unevenness_db=settings.unevenness_db,
+            slowness=settings.slowness,
+            damper_delay=settings.damper_delay,
         )
         return render_excerpt(performance, instrument, begin, samples, sampler)
 
