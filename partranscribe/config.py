@@ -14,7 +14,11 @@ _Settings = TypeVar("_Settings")
 
 @dataclass(frozen=True)
 class FrontEndConfig:
-    """Log-mel spectrogram, section IV-C of the paper (the upper limit is Nyquist, not its 8372 Hz)."""
+    """Log-mel spectrogram, section IV-C of the paper (the upper limit is Nyquist, not its 8372 Hz).
+
+    `level` is the RMS in decibels relative to full scale to which a recording is brought as a whole, so that
+    how loud a note is tells of its velocity; 0 leaves recordings as they are.
+    """
 
     sample_rate: int = 16_000
     n_fft: int = 4096
@@ -23,6 +27,7 @@ class FrontEndConfig:
     f_min: float = 27.5
     f_max: float = 8000.0
     power_floor: float = 1e-9
+    level: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.sample_rate, self.n_fft, self.hop_length, self.n_mels) < 1:
@@ -36,6 +41,8 @@ class FrontEndConfig:
             raise ValueError(f"f_min {self.f_min} and f_max {self.f_max} are not a range of frequencies")
         if not self.power_floor > 0:
             raise ValueError(f"power_floor {self.power_floor} is not above zero")
+        if not -100 <= self.level <= 0:
+            raise ValueError(f"level {self.level} is not -100 to 0 dB")
 
     @property
     def frames_per_second(self) -> float:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .config import DecodeConfig
 from .decode import Frames, NoteCollector, compiled_loop, decode, decode_batch, initial_state
 from .errors import AudioError, DeviceError
 from .frontend import LogMelStream
+from .loudness import brought_to
 from .model import Features
 from .note_io import without_overlaps
 from .notes import Note
@@ -249,7 +251,8 @@ class Transcriber:
             raise AudioError(f"{fact}; give one channel of floats, -1 to 1: (samples,)")
         if not np.isfinite(audio).all():
             raise AudioError("some samples are not finite; check where the audio comes from")
-        return self.transcribe_blocks([audio.astype(np.float32, copy=False)])
+        front_end, samples = self.info.config.front_end, audio.astype(np.float32, copy=False)
+        return self.transcribe_blocks(brought_to(front_end.level, lambda: [samples], front_end.sample_rate))
 
     def transcribe_blocks(
         self,
@@ -261,7 +264,8 @@ class Transcriber:
         """The notes of audio that comes in blocks; they do not depend on where it is cut.
 
         Args:
-            blocks: (samples,) each, mono, at the front end's sample rate.
+            blocks: (samples,) each, mono, at the front end's sample rate, and as a whole at its level: see
+                `loudness.brought_to`.
             start: seconds that are added to all times.
             progress: called with the seconds of audio that are done.
 
@@ -337,7 +341,9 @@ class _Piece:
     @classmethod
     def of_file(cls, transcriber: Transcriber, path: Path, start: float, end: float | None) -> _Piece:
         """A file, or the part of it between two times."""
-        blocks = read_blocks(path, transcriber.info.config.front_end.sample_rate, start=start, end=end)
+        front_end = transcriber.info.config.front_end
+        read = partial(read_blocks, path, front_end.sample_rate, start=start, end=end)
+        blocks = brought_to(front_end.level, read, front_end.sample_rate)
         remedy = "is the file complete?" if end is None and not start else "choose a longer part"
         return cls(transcriber, blocks, start, str(path), remedy)
 

@@ -56,7 +56,7 @@ def crops_of(*recordings: Recording, frames: int = FRAMES, **settings: Any) -> C
         "first": 0,
         "count": 1000,
     }
-    return Crops(Recordings(recordings, RATE), frames=frames, **(usual | settings))
+    return Crops(Recordings(recordings, usual["front_end"]), frames=frames, **(usual | settings))
 
 
 def as_integers(audio: NDArray[np.floating]) -> NDArray[np.int16]:
@@ -155,6 +155,16 @@ def test_detuning_moves_labels_by_more_than_is_tolerated(click_recording: Record
         passed = onsets[last[1]] - onsets[first[1]]
         spreads.add(round((last[0] - first[0]) - 1000 * passed))
     assert max(spreads) - min(spreads) > 100
+
+
+def test_recordings_are_brought_to_the_level_as_a_whole(noise_recording: Recording) -> None:
+    softer = Recording("softer", (noise_recording.audio[:] // 4).astype(np.int16), noise_recording.notes)
+    front_end = FrontEndConfig(level=-35.0)
+    for recording in (noise_recording, softer):
+        source, plain = Recordings([recording], front_end), Recordings([recording], FRONT_END)
+        drawn, as_it_is = (one.draw(RATE, 0, np.random.default_rng(3)).audio for one in (source, plain))
+        gain = 10 ** (-35 / 20) / np.sqrt(np.mean((recording.audio[:] / 32768) ** 2))
+        np.testing.assert_allclose(drawn, as_it_is * gain, rtol=0.05, atol=1e-4)
 
 
 @pytest.mark.parametrize("index", range(6))
@@ -271,7 +281,7 @@ def test_longer_recordings_are_drawn_more_often() -> None:
 
 def test_a_mixture_draws_each_source_by_its_share(noise_recording: Recording) -> None:
     silence = Recording("silence", np.zeros(30 * RATE, np.int16), SILENT_NOTES)
-    sources = (Recordings([noise_recording], RATE), Recordings([silence], RATE))
+    sources = (Recordings([noise_recording], FRONT_END), Recordings([silence], FRONT_END))
     mixture, rng = Mixture([(3.0, sources[0]), (1.0, sources[1])]), np.random.default_rng(0)
     heard = [bool(mixture.draw(RATE, 0, rng).audio.any()) for _ in range(200)]
     assert 130 <= sum(heard) <= 170
@@ -280,7 +290,7 @@ def test_a_mixture_draws_each_source_by_its_share(noise_recording: Recording) ->
 @pytest.mark.parametrize("lead", [0, RATE])
 def test_a_passage_may_begin_so_much_before_the_piece_but_not_more(lead: int) -> None:
     piece = Recording("piece", np.full(4 * RATE, 1000, np.int16), SILENT_NOTES)
-    source, rng = Recordings([piece], RATE), np.random.default_rng(0)
+    source, rng = Recordings([piece], FRONT_END), np.random.default_rng(0)
     silent = [int(np.argmax(source.draw(2 * RATE, lead, rng).audio != 0)) for _ in range(200)]
     assert max(silent) <= lead
     assert max(silent) >= 0.9 * lead

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from conftest import TINY, trained_like
-from partranscribe.config import Config, ModelConfig
+from partranscribe.config import Config, FrontEndConfig, ModelConfig
 from partranscribe.model import (
     NOTE_STATES,
     OFF,
@@ -71,7 +71,7 @@ def trainer_in(folder: Path, recordings: list[Recording], config: Config = TINY,
     return Trainer(
         config,
         replace(QUICK, **settings),
-        Recordings(recordings, 16_000),
+        Recordings(recordings, FrontEndConfig()),
         Augmenter(),
         ContextNoise(),
         folder,

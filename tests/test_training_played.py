@@ -165,3 +165,21 @@ def test_passages_as_recordings_are_heard_in_a_room(pianos: list[Instrument]) ->
                 recording.audio[round((time + t) * RATE) :][: RATE // 50] for t in (-0.025, 0.005)
             )
             assert np.abs(sound.astype(float)).max() > 3 * np.abs(silence.astype(float)).max()
+
+
+def test_performances_are_brought_to_the_level_as_a_whole(pianos: list[Instrument]) -> None:
+    """Ten times as many notes, each as loud, are softer by 10 dB where the level is kept."""
+    dense, sparse = (
+        performance(np.arange(0.5, 30, 0.2).tolist()),
+        performance(np.arange(0.5, 30, 2.0).tolist()),
+    )
+    levels = []
+    for one in (dense, sparse):
+        for level in (0.0, -30.0):
+            source = Played([one], pianos[:1], PLAIN, level)
+            audio, notes = source.draw(3 * RATE, 0, np.random.default_rng(1))
+            onset = next(onset for onset in notes[:, 0] if onset > 0.2)
+            attack = audio[round(onset * RATE) : round((onset + 0.1) * RATE)]
+            levels.append(10 * np.log10(np.mean(attack**2)))
+    as_they_are, kept = levels[0] - levels[2], levels[1] - levels[3]
+    assert kept - as_they_are == pytest.approx(-10, abs=0.5)

@@ -41,6 +41,7 @@ n_mels = 64
 
 [augment]
 max_cents = 0.0
+max_semitones = 0
 gain_db = 0.0
 equaliser_db = 0.0
 noise_share = 0.0
@@ -94,6 +95,14 @@ def write_piece(folder: Path, name: str, seed: int = 0) -> list[Note]:
 
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_a_phase_may_change_audio_in_its_own_way(tmp_path: Path) -> None:
+    path = small_recipe(tmp_path, 1, 1)
+    path.write_text(path.read_text() + "[velocity.augment]\ngain_db = 3.0\n")
+    augmenters = read_recipe(path).augmenters
+    assert (augmenters["note"].gain_db, augmenters["velocity"].gain_db) == (0.0, 3.0)
+    assert augmenters["velocity"].max_cents == 0.0
 
 
 def test_one_piece_is_learnt_by_heart(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from conftest import TINY, swelling_noise
 from partranscribe.audio import read_blocks
+from partranscribe.checkpoint import save_checkpoint
 from partranscribe.config import DecodeConfig
 from partranscribe.decode import decode_batch
 from partranscribe.errors import AudioError, CheckpointError, DeviceError, PartranscribeError
@@ -52,6 +53,24 @@ def test_notes_do_not_depend_on_where_the_audio_is_cut(
 ) -> None:
     assert len(whole.notes) > 200
     assert transcriber.transcribe_blocks(blocks_of(audio, size)) == whole
+
+
+def test_a_copy_of_another_loudness_gives_the_same_notes(
+    transcriber: Transcriber, audio: NDArray[np.float32], tmp_path: Path
+) -> None:
+    front_end = replace(transcriber.info.config.front_end, level=-20.0)
+    config = replace(transcriber.info.config, front_end=front_end)
+    path = tmp_path / "level.safetensors"
+    save_checkpoint(path, transcriber.model, config, name="level", training={})
+    levelled = Transcriber(path, "cpu")
+    write_audio(tmp_path / "soft.wav", audio / 4, RATE, subtype="FLOAT")
+    found = [levelled.transcribe_audio(audio / divisor).notes for divisor in (1, 4)]
+    found += [levelled.transcribe(tmp_path / "soft.wav").notes]
+    keys = [[(note.onset, note.offset, note.pitch) for note in notes] for notes in found]
+    assert keys[0] == keys[1] == keys[2]
+    assert len(keys[0]) > 100
+    as_they_are = [transcriber.transcribe_audio(audio / divisor).notes for divisor in (1, 4)]
+    assert as_they_are[0] != as_they_are[1]
 
 
 def test_the_same_audio_gives_the_same_notes(

@@ -22,7 +22,7 @@ from ..note_io import without_overlaps
 from ..notes import Note
 from ..score import Score, average, score
 from ..timings import Timings
-from .data import Recording
+from .data import Recording, floats
 
 if TYPE_CHECKING:
     from ..openvino_decode import OpenVinoLoop
@@ -91,7 +91,7 @@ def hold_out(model: Par, config: Config, recordings: Sequence[Recording], second
     engine, timings = acoustic(model, device), Timings()
     features, frames, notes = [], [], []
     for recording in recordings:
-        audio = recording.audio[:samples].astype(np.float32) / 32768
+        audio = floats(recording.audio[:samples]) * recording.gain(config.front_end)
         end = len(audio) / rate
         begun = recording.notes[recording.notes[:, ONSET_COLUMN] < end - 0.05]
         if not len(begun):

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from ..audio import AUDIO_SUFFIXES, read_blocks
 from ..config import FrontEndConfig
 from ..errors import PartranscribeError
+from ..loudness import gain_to, loudness
 from ..manifest import Manifest, has_made
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, NoteArray, note_array
 from ..note_io import SUFFIXES, read_notes
@@ -64,6 +65,13 @@ class Recording:
     notes: NoteArray
     held_out: bool = False
 
+    def gain(self, front_end: FrontEndConfig) -> np.float32:
+        """What brings it as a whole to the level of the front end."""
+        if front_end.level == 0:
+            return np.float32(1)
+        audio = floats(self.audio[:])
+        return np.float32(gain_to(front_end.level, loudness([audio], front_end.sample_rate)))
+
 
 class StoredAudio:
     """Samples in a .npy file, of which only what is asked for is read; the file does not stay open.
@@ -88,21 +96,24 @@ class Recordings:
 
     Args:
         recordings: the pieces.
-        sample_rate: of their audio.
+        front_end: the rate of their audio, and the level that each is brought to.
     """
 
-    def __init__(self, recordings: Sequence[Recording], sample_rate: int) -> None:
-        self._recordings, self._sample_rate = recordings, sample_rate
+    def __init__(self, recordings: Sequence[Recording], front_end: FrontEndConfig) -> None:
+        self._recordings, self._sample_rate = recordings, front_end.sample_rate
+        self._gains = [recording.gain(front_end) for recording in recordings]
         lengths = np.array([len(recording.audio) for recording in recordings], float)
         self._odds = lengths / lengths.sum()
 
     def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
         """See `Source.draw`."""
-        recording = self._recordings[rng.choice(len(self._recordings), p=self._odds)]
+        index = int(rng.choice(len(self._recordings), p=self._odds))
+        recording = self._recordings[index]
         begin = int(rng.integers(-lead, max(len(recording.audio) - samples // 2, 1)))
         notes = recording.notes.copy()
         notes[:, :2] -= begin / self._sample_rate
-        return Passage(_cut(recording.audio, begin, samples), notes_near(notes, samples / self._sample_rate))
+        audio = _cut(recording.audio, begin, samples) * self._gains[index]
+        return Passage(audio, notes_near(notes, samples / self._sample_rate))
 
 
 class Mixture:
@@ -120,6 +131,11 @@ class Mixture:
     def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
         """See `Source.draw`."""
         return self._sources[rng.choice(len(self._sources), p=self._odds)].draw(samples, lead, rng)
+
+
+def floats(audio: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Samples of which full scale is -1 to 1."""
+    return audio.astype(np.float32) / np.float32(32768)
 
 
 def notes_near(notes: NoteArray, seconds: float) -> NoteArray:
@@ -301,5 +317,5 @@ def _cut(audio: NDArray[np.int16] | StoredAudio, begin: int, length: int) -> NDA
     cut = np.zeros(length, np.float32)
     first, last = max(begin, 0), min(begin + length, len(audio))
     if last > first:
-        cut[first - begin : last - begin] = audio[first:last].astype(np.float32) / 32768
+        cut[first - begin : last - begin] = floats(audio[first:last])
     return cut

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..note_array import OFFSET_COLUMN, ONSET_COLUMN
+from ..loudness import gain_to
+from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, VELOCITY_COLUMN
 from ..sampler import Instrument, SamplerSettings, load_instrument
 from .augment import Augmenter
 from .data import Passage, Recording, fingerprint
 from .synthesis import Performance, load_performance, render_excerpt, vary, vary_instrument
+
+_LOUDEST_DB = -30.0  # RMS of one note of velocity 127 a second
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class PlayedConfig:
             raise ValueError(f"share {self.share} is not within 0..1")
 
 
+def expected_loudness(performance: Performance, settings: SamplerSettings) -> float:
+    """`loudness` of a performance, to 1 dB on five sampled pianos, from how many notes are how loud."""
+    decibels = settings.decibels_per_velocity * (performance.keys[:, VELOCITY_COLUMN] - 127)
+    return float(_LOUDEST_DB + 10 * np.log10(np.sum(10 ** (decibels / 10)) / performance.seconds))
+
+
 class Played:
     """Passages of performances, each drawn in proportion to its length, on any of the instruments.
 
@@ -52,12 +61,19 @@ class Played:
         performances: what is played.
         instruments: on what.
         settings: how.
+        level: RMS in decibels of each performance as a whole, as far as its notes tell; 0 for as loud as the
+            instruments are.
     """
 
     def __init__(
-        self, performances: Sequence[Performance], instruments: Sequence[Instrument], settings: PlayedConfig
+        self,
+        performances: Sequence[Performance],
+        instruments: Sequence[Instrument],
+        settings: PlayedConfig,
+        level: float = 0.0,
     ) -> None:
         self._performances, self._instruments, self._settings = performances, instruments, settings
+        self._level = level
         lengths = np.array([performance.seconds for performance in performances])
         self._odds = lengths / lengths.sum()
 
@@ -85,7 +101,10 @@ class Played:
             slowness=settings.slowness,
             damper_delay=settings.damper_delay,
         )
-        return render_excerpt(performance, instrument, begin, samples, sampler)
+        audio, notes = render_excerpt(performance, instrument, begin, samples, sampler)
+        if self._level != 0:
+            audio *= np.float32(gain_to(self._level, expected_loudness(performance, sampler)))
+        return Passage(audio, notes)
 
     def recordings(self, count: int, seconds: float, augmenter: Augmenter) -> list[Recording]:
         """The same passages at every call, as recordings of their own.

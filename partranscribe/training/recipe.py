@@ -51,7 +51,7 @@ class Recipe:
         name: of the model.
         config: front end and network.
         phases: settings of the note network's training and of the velocity network's.
-        augmenter: what is done to audio, still without rooms.
+        augmenters: what each phase does to audio, still without rooms.
         noise: what is done to the context.
         played: how performances are played on sampled pianos.
     """
@@ -59,7 +59,7 @@ class Recipe:
     name: str
     config: Config
     phases: Mapping[Phase, TrainConfig]
-    augmenter: Augmenter
+    augmenters: Mapping[Phase, Augmenter]
     noise: ContextNoise
     played: PlayedConfig
 
@@ -128,18 +128,24 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(
             f"{path}: unknown section {', '.join(sorted(unknown))}; known: {', '.join(_SECTIONS)}"
         )
+    phases = {phase: dict(values.get(phase, {})) for phase in get_args(Phase)}
+    augment = {
+        phase: {**values.get("augment", {}), **settings.pop("augment", {})}
+        for phase, settings in phases.items()
+    }
     try:
         front_end = settings_from_dict(FrontEndConfig, values.get("front_end", {}))
         return Recipe(
             name=name,
             config=Config(front_end, settings_from_dict(ModelConfig, values.get("model", {}))),
             phases={
-                phase: settings_from_dict(TrainConfig, {**values.get(phase, {}), "phase": phase})
-                for phase in get_args(Phase)
+                phase: settings_from_dict(TrainConfig, {**settings, "phase": phase})
+                for phase, settings in phases.items()
             },
-            augmenter=settings_from_dict(
-                Augmenter, {"sample_rate": front_end.sample_rate, **values.get("augment", {})}
-            ),
+            augmenters={
+                phase: settings_from_dict(Augmenter, {"sample_rate": front_end.sample_rate, **settings})
+                for phase, settings in augment.items()
+            },
             noise=settings_from_dict(ContextNoise, values.get("context_noise", {})),
             played=settings_from_dict(PlayedConfig, values.get("played", {})),
         )
@@ -174,10 +180,9 @@ def train(
     keep_freed_memory()
     device = device or torch.device("cpu")
     config, report = recipe.config, report or _silent
-    loaded = _load(data, run, config.front_end.sample_rate)
-    augmenter = recipe.augmenter
-    if data.rooms is not None:
-        augmenter = replace(augmenter, rooms=load_rooms(data.rooms.with_suffix(".flac"), data.rooms))
+    loaded = _load(data, run, config.front_end)
+    rooms = [] if data.rooms is None else load_rooms(data.rooms.with_suffix(".flac"), data.rooms)
+    augmenters = {phase: replace(one, rooms=rooms) for phase, one in recipe.augmenters.items()}
     model, heard, heard_before = None, 0.0, 0.0
     if start is not None:
         model, info = load_checkpoint(start)
@@ -188,7 +193,7 @@ def train(
                 raise RecipeError(f"the {phase} network is left out, and there is none to keep; give --init")
             continue
         source = loaded.source(recipe.played, phase)
-        trainer = Trainer(config, settings, source, augmenter, recipe.noise, run / phase, device)
+        trainer = Trainer(config, settings, source, augmenters[phase], recipe.noise, run / phase, device)
         resumed = trainer.resume()
         if export_only and not resumed:
             continue
@@ -201,7 +206,7 @@ def train(
     if model is None or not heard:
         raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
     told = {"hours_heard": round(heard_before + heard, 1), "data": data.names}
-    others = loaded.trained(recipe.played, augmenter)
+    others = loaded.trained(recipe.played, augmenters["note"])
     export(model, config, loaded.held_out, others, run / "checkpoint.safetensors", recipe.name, told, report)
 
 
@@ -264,16 +269,17 @@ class _Loaded(NamedTuple):
     held_out: list[Recording]
     performances: list[Performance]
     instruments: list[Instrument]
-    sample_rate: int
+    front_end: FrontEndConfig
 
     def source(self, settings: PlayedConfig, phase: Phase) -> Source:
         """What a phase is trained on. How loud a velocity is does not vary for the velocity network."""
         settings = replace(settings, touch=(1.0, 1.0)) if phase == "velocity" else settings
         sources: list[tuple[float, Source]] = []
         if self.recordings:
-            sources.append((1 - settings.share, Recordings(self.recordings, self.sample_rate)))
+            sources.append((1 - settings.share, Recordings(self.recordings, self.front_end)))
         if self.performances and self.instruments:
-            sources.append((settings.share, Played(self.performances, self.instruments, settings)))
+            played = Played(self.performances, self.instruments, settings, self.front_end.level)
+            sources.append((settings.share, played))
         if not sources:
             raise RecipeError("no recording with a note list beside it, and no performance with a piano")
         return sources[0][1] if len(sources) == 1 else Mixture(sources)
@@ -285,7 +291,7 @@ class _Loaded(NamedTuple):
             found.append([*_spread(self.recordings, _CALIBRATION_PIECES)])
         if self.performances and self.instruments:
             as_played = replace(settings, transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))
-            played = Played(self.performances, self.instruments, as_played)
+            played = Played(self.performances, self.instruments, as_played, self.front_end.level)
             found.append(played.recordings(_CALIBRATION_PIECES, _TRAINED_SECONDS, augmenter))
         return found
 
@@ -302,7 +308,8 @@ class _Loaded(NamedTuple):
         return validate
 
 
-def _load(data: TrainingData, run: Path, sample_rate: int) -> _Loaded:
+def _load(data: TrainingData, run: Path, front_end: FrontEndConfig) -> _Loaded:
+    sample_rate = front_end.sample_rate
     recordings = [
         one for folder in data.recordings for one in load_folder(folder, run / "audio", sample_rate)
     ]
@@ -310,7 +317,7 @@ def _load(data: TrainingData, run: Path, sample_rate: int) -> _Loaded:
     instruments = load_instruments(data.pianos, sample_rate) if data.pianos else []
     held_out = [one for one in recordings if _is_held_out(one, data.hold_out)]
     recordings = [one for one in recordings if not _is_held_out(one, data.hold_out)]
-    return _Loaded(recordings, held_out, performances, instruments, sample_rate)
+    return _Loaded(recordings, held_out, performances, instruments, front_end)
 
 
 def _is_held_out(recording: Recording, ending: str) -> bool:

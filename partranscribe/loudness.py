@@ -1,0 +1,71 @@
+"""How loud a recording is as a whole, and the gain that brings it to a level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SPAN_SECONDS = 0.4
+_SILENCE_DB = -70.0  # spans below it do not count, so that a recording of silence has no loudness
+_PAUSE_DB = -20.0  # nor do those so far below the mean of the rest
+_MOST_GAIN_DB = 30.0  # beyond it, what is loud is a fault, and what is soft is noise
+
+Samples = NDArray[np.float32]
+
+
+def loudness(blocks: Iterable[Samples], sample_rate: int) -> float | None:
+    """RMS of what is no silence, in decibels relative to full scale.
+
+    Args:
+        blocks: (samples,) each; where they are cut changes nothing but the last bits.
+        sample_rate: of them.
+
+    Returns:
+        None where all is silence.
+    """
+    span = round(_SPAN_SECONDS * sample_rate)
+    powers: list[NDArray[np.float64]] = []
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        joined = np.concatenate((rest, block))
+        whole = len(joined) // span * span
+        powers.append(np.square(joined[:whole].reshape(-1, span), dtype=np.float64).mean(axis=1))
+        rest = joined[whole:]
+    if len(rest):
+        powers.append(np.square(rest, dtype=np.float64).mean(keepdims=True))
+    power = np.concatenate(powers) if powers else np.zeros(0)
+    heard = power[power > 10 ** (_SILENCE_DB / 10)]
+    if not len(heard):
+        return None
+    heard = heard[heard > heard.mean() * 10 ** (_PAUSE_DB / 10)]
+    return float(10 * np.log10(heard.mean()))
+
+
+def gain_to(level: float, loud: float | None) -> float:
+    """What samples are multiplied by to bring a recording to a level, within 30 dB; 1 for silence.
+
+    Args:
+        level: RMS in decibels.
+        loud: that of the recording, from `loudness`.
+    """
+    if loud is None:
+        return 1.0
+    return float(10 ** (np.clip(level - loud, -_MOST_GAIN_DB, _MOST_GAIN_DB) / 20))
+
+
+def brought_to(level: float, read: Callable[[], Iterable[Samples]], sample_rate: int) -> Iterator[Samples]:
+    """The blocks of a recording, which is read twice, with the gain that brings all of it to a level.
+
+    Args:
+        level: RMS in decibels; 0 leaves the recording as it is, and reads it once.
+        read: its blocks, from the beginning.
+        sample_rate: of them.
+    """
+    if level == 0:
+        yield from read()
+        return
+    gain = np.float32(gain_to(level, loudness(read(), sample_rate)))
+    for block in read():
+        yield block * gain
