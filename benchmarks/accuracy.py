@@ -131,10 +131,11 @@ def prepare(
         rt60: of the room that they are played in, in seconds; None for none.
     """
     audio, references, duration = {}, {}, 0.0
+    last = math.inf if end is None else end
     for source, labels in labelled(folder):
         if not fnmatchcase(source.stem, only):
             continue
-        heard = [note for note in read_notes(labels) if start <= note.onset < (end or math.inf)]
+        heard = [note for note in read_notes(labels) if start <= note.onset < last]
         if start and not heard:
             continue
         piece = "_".join(source.relative_to(folder).with_suffix("").parts)
@@ -147,12 +148,7 @@ def prepare(
         length = len(samples) / rate
         duration += length
         references[piece] = [
-            replace(
-                note,
-                onset=note.onset - start,
-                offset=(note.offset if end is None else min(note.offset, end)) - start,
-            )
-            for note in heard
+            replace(note, onset=note.onset - start, offset=min(note.offset, last) - start) for note in heard
         ]
     if not audio:
         fact = f"no recording with a note list beside it that counts (--only {only}, --start {start:g})"

@@ -18,16 +18,13 @@ from pathlib import Path
 import soundfile
 
 from partranscribe.audio import read_blocks
+from partranscribe.training.played import midi_files
+from partranscribe.training.recipe import spread
 
 COUNT = 24
 SAMPLE_RATE = 16_000
 PLAYED_RATE = 48_000
 GAIN = 0.5  # a loud chord of most fonts stays below full scale
-
-
-def spread(paths: Sequence[Path], most: int) -> Sequence[Path]:
-    """So many at most, evenly taken from all."""
-    return paths[:: -(-len(paths) // most)] if paths else []
 
 
 def play(midi: Path, font: Path, recording: Path) -> None:
@@ -44,8 +41,7 @@ def play(midi: Path, font: Path, recording: Path) -> None:
 
 def make(performances: Path, font: Path, folder: Path, count: int = COUNT) -> None:
     """The recordings and their MIDI files, in the tree that they are in."""
-    midis = sorted(path for path in performances.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
-    for midi in spread(midis, count):
+    for midi in spread(midi_files(performances), count):
         beside = folder / midi.relative_to(performances)
         beside.parent.mkdir(parents=True, exist_ok=True)
         play(midi, font, beside.with_suffix(".flac"))

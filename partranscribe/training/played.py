@@ -128,6 +128,11 @@ class Played:
         return found
 
 
+def midi_files(folder: Path) -> list[Path]:
+    """Those of a folder and below, in the order of their names."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+
+
 def load_performances(folder: Path, cache: Path) -> list[Performance]:
     """The MIDI files of a folder and below, in the order of their names.
 
@@ -135,7 +140,7 @@ def load_performances(folder: Path, cache: Path) -> list[Performance]:
         folder: MIDI files.
         cache: where they are kept between runs in one file, as reading them takes long.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    paths = midi_files(folder)
     stored = cache / f"performances-{fingerprint(paths)}.npz"
     if not stored.exists():
         performances = [load_performance(path) for path in paths]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import torch
 
@@ -30,6 +30,8 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+_T = TypeVar("_T")
 
 _SECTIONS = ("model", "front_end", "augment", "context_noise", "played", *get_args(Phase))
 _DEEPEST = 8  # recipes that extend each other
@@ -233,7 +235,7 @@ def export(
     """
     dtype = torch.float32
     if held_out:
-        held_out = _spread(held_out, _CALIBRATION_PIECES)
+        held_out = spread(held_out, _CALIBRATION_PIECES)
         settings, score = calibrate(
             model,
             hold_out(model, config, held_out, _CALIBRATION_SECONDS),
@@ -250,9 +252,9 @@ def export(
     save_checkpoint(path, model, config, name=name, training=training, dtype=dtype)
 
 
-def _spread(recordings: Sequence[Recording], most: int) -> Sequence[Recording]:
+def spread(items: Sequence[_T], most: int) -> Sequence[_T]:
     """So many of them at most, evenly taken from all."""
-    return recordings[:: -(-len(recordings) // most)]
+    return items[:: max(-(-len(items) // most), 1)]
 
 
 def _measures(score: Score) -> tuple[Measure, ...]:
@@ -288,7 +290,7 @@ class _Loaded(NamedTuple):
         """Some of what is trained on: a list of recordings, and one of performances as they were heard."""
         found = []
         if self.recordings:
-            found.append([*_spread(self.recordings, _CALIBRATION_PIECES)])
+            found.append([*spread(self.recordings, _CALIBRATION_PIECES)])
         if self.performances and self.instruments:
             as_played = replace(settings, transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))
             played = Played(self.performances, self.instruments, as_played, self.front_end.level)
@@ -299,7 +301,7 @@ class _Loaded(NamedTuple):
         """Scores of free-running decoding on a part of what is held out."""
         if not self.held_out:
             return None
-        some = _spread(self.held_out, _VALIDATION_PIECES)
+        some = spread(self.held_out, _VALIDATION_PIECES)
 
         def validate(model: Par) -> dict[str, Any]:
             score = validate_quickly(model, hold_out(model, config, some, _VALIDATION_SECONDS))
