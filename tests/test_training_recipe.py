@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,37 @@ def test_a_run_is_exported_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "run" / "checkpoint.safetensors").unlink()
     assert call("train", small_recipe(tmp_path, 400, 400), *arguments).exit_code == 0
     assert checkpoint_info(tmp_path / "run" / "checkpoint.safetensors").training == heard
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not lock so")
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    write_piece(tmp_path / "data", "piece")
+    arguments = ("--data", tmp_path / "data", "--run", tmp_path / "run", "--device", "cpu")
+    recipe = small_recipe(tmp_path, 2, 2)
+    (tmp_path / "run").mkdir()
+    hold = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX)"
+    other = subprocess.Popen(
+        [sys.executable, "-c", f"{hold}; print(flush=True); input()", tmp_path / "run" / "in_use.lock"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        result = call("train", recipe, *arguments)
+        other.kill()
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'run'}: another process is training there" in result.stderr
+    assert call("train", recipe, *arguments).exit_code == 0
+
+
+def test_a_run_without_a_place_is_named(tmp_path: Path) -> None:
+    write_piece(tmp_path / "data", "piece")
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "run"
+    result = call("train", small_recipe(tmp_path, 2, 2), "--data", tmp_path / "data", "--run", place)
+    assert result.exit_code == 1
+    assert f"{place}: cannot be written to" in result.stderr
 
 
 def test_a_phase_of_no_updates_keeps_its_network(tmp_path: Path) -> None:

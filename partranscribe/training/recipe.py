@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -31,6 +32,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 _T = TypeVar("_T")
 
 _SECTIONS = ("model", "front_end", "augment", "context_noise", "played", *get_args(Phase))
@@ -39,6 +45,7 @@ _VALIDATION_PIECES, _VALIDATION_SECONDS = 8, 20.0
 _CALIBRATION_PIECES, _CALIBRATION_SECONDS = 24, 60.0
 _TRAINED_SECONDS = 30.0  # of each piece that was trained on, for the calibration of offsets
 _UNMOVED = 0.001  # of an F1 of 0..1
+_LOCK = "in_use.lock"
 
 
 class RecipeError(PartranscribeError):
@@ -177,11 +184,48 @@ def train(
         export_only: export the run as it stands, without training on.
 
     Raises:
-        RecipeError: there is nothing to train on, or nothing to export.
+        RecipeError: there is nothing to train on, or nothing to export; or `run` cannot be written to, or
+            another process trains there.
     """
+    with ExitStack() as stack:
+        if not export_only:
+            stack.enter_context(_alone(run))
+        _carry_out(recipe, data, run, start, device or torch.device("cpu"), report or _silent, export_only)
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Hold the folder of a run: two processes would write over each other's state."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file = (run / _LOCK).open("w")
+    except OSError as error:
+        fact = f"{run}: cannot be written to ({error.strerror or error})"
+        raise RecipeError(f"{fact}; name a folder that can") from error
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                fact = f"{run}: another process is training there"
+                raise RecipeError(f"{fact}; wait for it, or name another folder") from error
+            except OSError:  # a file system without locks
+                pass
+        yield  # closing the file ends it, and so does the end of the process
+
+
+def _carry_out(
+    recipe: Recipe,
+    data: TrainingData,
+    run: Path,
+    start: Path | None,
+    device: torch.device,
+    report: Reporter,
+    export_only: bool,
+) -> None:
+    """See `train`."""
     keep_freed_memory()
-    device = device or torch.device("cpu")
-    config, report = recipe.config, report or _silent
+    config = recipe.config
     loaded = _load(data, run, config.front_end)
     rooms = [] if data.rooms is None else load_rooms(data.rooms.with_suffix(".flac"), data.rooms)
     augmenters = {phase: replace(one, rooms=rooms) for phase, one in recipe.augmenters.items()}
