@@ -46,6 +46,7 @@ class SamplerSettings:
         slowness: these seconds are multiplied by it.
         damper_delay: seconds from an offset, where the damper begins to fall, until it touches the string.
         restrike: seconds in which the old voice of a key that is struck again fades.
+        extra_decay: decibels a second by which strings fall faster than those that were sampled.
         undamped_from: the lowest pitch without a damper, 21..109.
     """
 
@@ -56,6 +57,7 @@ class SamplerSettings:
     slowness: float = 1.0
     damper_delay: float = 0.0
     restrike: float = 0.05
+    extra_decay: float = 0.0
     undamped_from: int = 90
 
 
@@ -230,6 +232,9 @@ class Voices:
         self._begins = np.round(notes[:, ONSET_COLUMN] * rate).astype(int) - attacks[self._layers, self._keys]
         silent = self._dampers.when(self._dampers.lain(self._damped) + self._releases)
         silent = np.minimum(silent * rate, self._strikes * rate + len(self._fade))
+        self._fall = np.exp(
+            -np.log(10) / 20 * settings.extra_decay / rate * np.arange(lengths.max(), dtype=np.float32)
+        )
         ends = self._begins + lengths[self._layers, self._keys]
         self._ends = np.minimum(ends, np.floor(silent)).astype(int)
 
@@ -252,8 +257,8 @@ class Voices:
         """One note from its beginning, up to sample `last` of the whole: (samples,)."""
         begin, end = int(self._begins[index]), min(int(self._ends[index]), last)
         sound = self._sounds[self._layers[index]][self._keys[index]]
-        gain = sound.gain * 10 ** (self._loudness[index] / 20)
-        voice: Audio = sound.samples[: end - begin] * np.float32(gain)
+        gain = np.float32(sound.gain * 10 ** (self._loudness[index] / 20))
+        voice: Audio = sound.samples[: end - begin] * (gain * self._fall[: end - begin])
         touched = max(round(self._damped[index] * self._rate) - begin, 0)
         falling = voice[touched:]
         lain = self._dampers.lain((begin + touched + np.arange(len(falling))) / self._rate)

@@ -122,6 +122,14 @@ def test_a_key_may_be_louder_and_the_dampers_slower(piano: Instrument) -> None:
     assert lasts[1] == pytest.approx(2 * lasts[0], rel=0.01)
 
 
+def test_strings_may_fall_faster_than_those_that_were_sampled(piano: Instrument) -> None:
+    note = notes_of((0.0, 1.5, 60, 90))
+    plain, faster = play(piano, note, 2), play(piano, note, 2, SamplerSettings("near", extra_decay=6.0))
+    for time in (0.1, 0.6, 1.4):
+        fallen = loudness(plain, time, time + 0.05) - loudness(faster, time, time + 0.05)
+        assert fallen == pytest.approx(6 * (time + 0.025), abs=0.1)
+
+
 def test_a_damper_may_touch_the_string_after_the_offset(piano: Instrument) -> None:
     late = play(piano, notes_of((0.5, 1.0, 60, 90)), 2, SamplerSettings(microphone="near", damper_delay=0.1))
     np.testing.assert_array_equal(late, play(piano, notes_of((0.5, 1.1, 60, 90)), 2))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
@@ -113,6 +114,19 @@ def test_dampers_are_as_slow_as_the_settings_say(pianos: list[Instrument]) -> No
     assert slow > 2 * late
 
 
+def test_strings_fall_and_ring_as_the_settings_say(pianos: list[Instrument]) -> None:
+    held = Performance(performance([0.5]).keys, np.array([(0.0, 127.0), (9.0, 0.0)]))
+
+    def sound(decay: float = 0.0, resonance: float = -200.0) -> NDArray[np.float32]:
+        settings = replace(PLAIN, extra_decay=(decay, decay), resonance_db=(resonance, resonance))
+        return Played([held], pianos, settings).draw(3 * RATE, 0, np.random.default_rng(0)).audio
+
+    plain, falling, ringing = sound(), sound(decay=50.0), sound(resonance=-20.0)
+    ends = [np.flatnonzero(np.abs(audio) > 1e-9)[-1] for audio in (plain, ringing)]
+    assert ends[1] > ends[0] + RATE // 2  # the strings ring on after the end of the sample
+    assert np.sum(falling**2) < np.sum(plain**2) < np.sum(ringing**2)
+
+
 def test_performances_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "performances"
     (folder / "deeper").mkdir(parents=True)
@@ -145,7 +159,7 @@ def test_passages_as_recordings_are_the_same_at_every_call(pianos: list[Instrume
         assert np.array_equal(one.audio[:], other.audio[:])
         assert np.array_equal(one.notes, other.notes)
         assert one.audio[:].shape == (2.5 * RATE,)
-        assert np.abs(one.audio[:]).max() > 300
+        assert np.abs(one.audio[:]).max() > 100
         assert (one.notes[:, 0] >= 0).all()
         assert len(one.notes) >= 2
 

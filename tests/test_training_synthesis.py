@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,21 @@ def test_pedal_holds_the_sound_as_long_as_the_label(piano: Instrument) -> None:
     held = play(piano, notes, 2)
     np.testing.assert_array_equal(audio[: round(1.2 * RATE)], held[: round(1.2 * RATE)])
     assert loudness(audio, 1.1, 1.2) > -60
+
+
+def test_free_strings_are_heard_while_the_pedal_is_down(piano: Instrument) -> None:
+    strings = np.zeros(RATE, np.float32)
+    strings[RATE // 2] = 0.1  # an echo
+    performance = Performance(
+        notes_of((0.2, 0.3, 60, 90), (1.2, 1.3, 62, 90)), np.array([(1.0, 127.0), (2.0, 0.0)])
+    )
+    late = replace(NEAR, damper_delay=0.05)
+    plain = render_excerpt(performance, piano, 0.0, 3 * RATE, late).audio
+    audio = render_excerpt(performance, piano, 0.0, 3 * RATE, late, strings).audio
+    np.testing.assert_allclose(audio[: round(1.05 * RATE)], plain[: round(1.05 * RATE)], atol=1e-6)
+    echo = 0.1 * plain[round(1.2 * RATE) : round(1.5 * RATE)]
+    heard = (audio - plain)[round(1.7 * RATE) : round(2.0 * RATE)]
+    np.testing.assert_allclose(heard, echo, atol=1e-5)
 
 
 def test_a_quick_change_of_pedal_leaves_some_of_the_sound(piano: Instrument) -> None:
@@ -130,6 +146,8 @@ def test_pianos_of_a_kind_differ_within_their_limits(piano: Instrument) -> None:
     assert np.median(slowness) == pytest.approx(6**0.5, rel=0.15)
     delays = [one.damper_delay for one in drawn]
     assert 0.0 <= min(delays) < 0.005 < 0.055 < max(delays) <= 0.06
+    decays = [one.extra_decay for one in drawn]
+    assert 0.0 <= min(decays) < 0.5 < 5.5 < max(decays) <= 6.0
     assert 0.03 <= min(restrike) < 0.035 < 0.075 < max(restrike) <= 0.08
     assert {one.undamped_from for one in drawn} == {70}
 

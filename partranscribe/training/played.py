@@ -13,9 +13,12 @@ from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, VELOCITY_COLUMN
 from ..sampler import Instrument, SamplerSettings, load_instrument
 from .augment import Augmenter
 from .data import Passage, Recording, fingerprint
+from .resonance import strings_response
 from .synthesis import Performance, load_performance, render_excerpt, vary, vary_instrument
 
+_RESPONSES = 8  # of strings, each out of tune in its own way
 _LOUDEST_DB = -30.0  # RMS of one note of velocity 127 a second
+_SOFTER_BY_DECAY = 0.13  # decibels for every decibel a second of faster decay
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class PlayedConfig:
             touches it, see `SamplerSettings`. The software pianos of MAPS fall by 5 to 9 dB within 0.1 s of
             an offset, sampled ones with a slowness of 1 by 16 to 25 (benchmarks/damping.py).
         unevenness_db: standard deviation of the loudness of the keys; 1 dB is as much as a velocity of 5.
+        extra_decay: range of the decibels a second by which strings fall faster than those that were sampled.
+        resonance_db: range of the energy of what all strings answer to an impulse while the pedal is down, in
+            decibels; what they answer to a tone is some 20 dB louder.
     """
 
     share: float = 0.5
@@ -42,6 +48,8 @@ class PlayedConfig:
     slowness: tuple[float, float] = (1.0, 6.0)
     damper_delay: tuple[float, float] = (0.0, 0.06)
     unevenness_db: float = 0.3
+    extra_decay: tuple[float, float] = (0.0, 6.0)
+    resonance_db: tuple[float, float] = (-50.0, -24.0)
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -51,7 +59,8 @@ class PlayedConfig:
 def expected_loudness(performance: Performance, settings: SamplerSettings) -> float:
     """`loudness` of a performance, to 1 dB on five sampled pianos, from how many notes are how loud."""
     decibels = settings.decibels_per_velocity * (performance.keys[:, VELOCITY_COLUMN] - 127)
-    return float(_LOUDEST_DB + 10 * np.log10(np.sum(10 ** (decibels / 10)) / performance.seconds))
+    loudest = _LOUDEST_DB - _SOFTER_BY_DECAY * settings.extra_decay
+    return float(loudest + 10 * np.log10(np.sum(10 ** (decibels / 10)) / performance.seconds))
 
 
 class Played:
@@ -76,6 +85,8 @@ class Played:
         self._level = level
         lengths = np.array([performance.seconds for performance in performances])
         self._odds = lengths / lengths.sum()
+        rate, rng = instruments[0].sample_rate, np.random.default_rng(0)
+        self._strings = [strings_response(rng, rate) for _ in range(_RESPONSES)]
 
     def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
         """See `Source.draw`."""
@@ -100,8 +111,11 @@ class Played:
             unevenness_db=settings.unevenness_db,
             slowness=settings.slowness,
             damper_delay=settings.damper_delay,
+            extra_decay=settings.extra_decay,
         )
-        audio, notes = render_excerpt(performance, instrument, begin, samples, sampler)
+        strings = self._strings[int(rng.integers(len(self._strings)))]
+        strings = strings * np.float32(10 ** (rng.uniform(*settings.resonance_db) / 20))
+        audio, notes = render_excerpt(performance, instrument, begin, samples, sampler, strings)
         if self._level != 0:
             audio *= np.float32(gain_to(self._level, expected_loudness(performance, sampler)))
         return Passage(audio, notes)

@@ -14,6 +14,7 @@ from ..note_io import PEDAL_THRESHOLD, without_overlaps
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES, Note
 from ..sampler import Instrument, SamplerSettings, Voices
 from .data import Passage, notes_near
+from .resonance import ringing
 
 _SUSTAIN_PEDAL = 64  # the MIDI controller
 
@@ -96,6 +97,7 @@ def vary_instrument(
     slowness: tuple[float, float] = (1.0, 6.0),
     damper_delay: tuple[float, float] = (0.0, 0.06),
     restrike: tuple[float, float] = (0.03, 0.08),
+    extra_decay: tuple[float, float] = (0.0, 6.0),
 ) -> SamplerSettings:
     """How another piano of its kind is played.
 
@@ -107,6 +109,7 @@ def vary_instrument(
         slowness: range of that of the dampers, drawn evenly on a logarithmic scale.
         damper_delay: range of the seconds until they touch the strings.
         restrike: range of the seconds in which the old voice of a key that is struck again fades.
+        extra_decay: range of the decibels a second by which its strings fall faster.
     """
     names = sorted(instrument.sounds)
     return replace(
@@ -116,6 +119,7 @@ def vary_instrument(
         slowness=np.exp(rng.uniform(*np.log(slowness))),
         damper_delay=rng.uniform(*damper_delay),
         restrike=rng.uniform(*restrike),
+        extra_decay=rng.uniform(*extra_decay),
     )
 
 
@@ -151,13 +155,25 @@ def render_excerpt(
     begin_seconds: float,
     samples: int,
     settings: SamplerSettings | None = None,
+    strings: NDArray[np.float32] | None = None,
 ) -> Passage:
     """Play a window of a performance, with all that still sounds from before it.
 
     Of a note whose onset is after the window, not even what sounds before its attack is heard.
+
+    Args:
+        performance: what is played.
+        instrument, settings: on what and how.
+        begin_seconds, samples: the window.
+        strings: what free strings answer to an impulse, to be heard while the pedal is down: (samples,), see
+            `resonance.strings_response`. It begins with the window.
     """
+    settings = settings or SamplerSettings()
     notes = sounding(performance)
     notes[:, [ONSET_COLUMN, OFFSET_COLUMN]] -= begin_seconds
     begun = notes[notes[:, ONSET_COLUMN] * instrument.sample_rate < samples + 1]
-    audio = Voices(begun, instrument, settings, pedal_held(performance) - begin_seconds).render(0, samples)
+    pedal = pedal_held(performance) - begin_seconds
+    audio = Voices(begun, instrument, settings, pedal).render(0, samples)
+    if strings is not None:
+        audio += ringing(audio, pedal + settings.damper_delay, strings, instrument.sample_rate)
     return Passage(audio, notes_near(notes, samples / instrument.sample_rate))

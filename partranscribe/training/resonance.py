@@ -1,0 +1,79 @@
+"""Sympathetic resonance: what all strings of a piano add to its sound while the sustain pedal is down."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from ..notes import HIGHEST_PITCH, LOWEST_PITCH
+
+_SECONDS = 3.0  # of the response
+_HIGHEST_HERTZ = 5000.0
+_DECAY_SECONDS = (12.0, 1.5)  # in which the lowest and the highest key's fundamental fall by 60 dB
+_STIFFNESS = (2e-4, 4e-3)  # inharmonicity coefficient of the lowest and of the highest key
+_DAMPED_SECONDS = 0.4  # in which the dampers let it fall by 60 dB
+_BLOCK = 64
+
+_SIXTY_DB = np.log(1000.0)
+
+
+def strings_response(rng: np.random.Generator, sample_rate: int) -> NDArray[np.float32]:
+    """What free strings answer to an impulse: (samples,), of unit energy.
+
+    Every partial of every key is a decaying sinusoid; the higher ones are softer and decay sooner.
+
+    Args:
+        rng: draws phases, levels, and how much each string is out of tune.
+        sample_rate: of the response.
+    """
+    keys = np.arange(HIGHEST_PITCH - LOWEST_PITCH + 1)
+    height = keys[:, None] / keys[-1]
+    partials = np.arange(1, 41)
+    fundamental = 440 * 2 ** ((keys[:, None] + LOWEST_PITCH - 69 + rng.normal(0, 0.03, (len(keys), 1))) / 12)
+    stiffness = _STIFFNESS[0] * (_STIFFNESS[1] / _STIFFNESS[0]) ** height
+    frequency = fundamental * partials * np.sqrt(1 + stiffness * partials**2)
+    decay = _DECAY_SECONDS[0] * (_DECAY_SECONDS[1] / _DECAY_SECONDS[0]) ** height / np.sqrt(partials)
+    amplitude = np.exp(rng.normal(0, 0.5, frequency.shape)) / partials
+    phase = rng.uniform(0, 2 * np.pi, frequency.shape)
+    heard = frequency < min(_HIGHEST_HERTZ, sample_rate / 2)
+    exponent = (-_SIXTY_DB / decay + 2j * np.pi * frequency)[heard] / sample_rate
+    first = (amplitude * np.exp(1j * phase))[heard]
+    # e^(x (block + sample)) is e^(x block) times e^(x sample): two short tables and one product.
+    blocks = np.exp(np.arange(0, round(_SECONDS * sample_rate), _BLOCK)[:, None] * exponent) * first
+    within = np.exp(exponent[:, None] * np.arange(_BLOCK))
+    response = (blocks.astype(np.complex64) @ within.astype(np.complex64)).real.ravel()
+    result: NDArray[np.float32] = response / np.linalg.norm(response)
+    return result
+
+
+def ringing(
+    audio: NDArray[np.float32], pedal: NDArray[np.float64], response: NDArray[np.float32], sample_rate: int
+) -> NDArray[np.float32]:
+    """What the strings add to a sound: (samples,), silent while the pedal is up, but for a short fall.
+
+    Args:
+        audio: (samples,), the strings that were struck.
+        pedal: (times, 2): seconds at which the pedal is pressed and let go, in order, as `pedal_held`.
+        response: from `strings_response`.
+        sample_rate: of both.
+    """
+    near = pedal[(pedal[:, 1] > 0) & (pedal[:, 0] < len(audio) / sample_rate)]
+    if not len(near):
+        return np.zeros_like(audio)
+    # Each press is heard by itself, as dampers silence what is of the one before: of two that follow each
+    # other, one is the real and the other the imaginary part of a sound, and one transform does for both.
+    held = np.zeros(len(audio), np.complex64)
+    gates = np.zeros((2, len(audio)), np.float32)
+    fall = np.exp(-_SIXTY_DB / _DAMPED_SECONDS / sample_rate * np.arange(len(audio)), dtype=np.float32)
+    for index, (press, release) in enumerate(
+        np.clip(np.round(near * sample_rate), 0, len(audio)).astype(int)
+    ):
+        held[press:release] += audio[press:release] * (1, 1j)[index % 2]
+        gates[index % 2, press:release] = 1.0
+        gates[index % 2, release:] = fall[: len(audio) - release]
+    size = scipy.fft.next_fast_len(len(audio) + len(response) - 1)
+    spectrum = scipy.fft.fft(held, size) * scipy.fft.fft(response.astype(np.complex64), size)
+    rung = scipy.fft.ifft(spectrum)[: len(audio)]
+    result: NDArray[np.float32] = rung.real * gates[0] + rung.imag * gates[1]
+    return result
