@@ -87,6 +87,17 @@ def test_offsets_are_those_of_all_kinds_of_recordings(lively: Par) -> None:
     assert both.score.note_offset.f1 < alone.score.note_offset.f1
 
 
+def test_onsets_are_those_of_all_kinds_of_recordings(lively: Par) -> None:
+    fewer, more = (
+        recordings(lively, DecodeConfig(onset_bias=bias, reonset_bias=bias)) for bias in (-0.5, 0.25)
+    )
+    held_out = hold_out(lively, TINY, fewer)
+    assert calibrate(lively, held_out).settings.onset_bias == -0.5
+    both = calibrate(lively, held_out, [hold_out(lively, TINY, more)] * 3).settings
+    assert both.onset_bias > -0.5
+    assert both.onset_bias - both.reonset_bias == 0
+
+
 def test_a_quick_validation_takes_the_better_of_its_settings(lively: Par) -> None:
     pieces = recordings(lively, DecodeConfig(restrike_frames=2, offset_bias=0.5))
     score = validate_quickly(lively, hold_out(lively, TINY, pieces))

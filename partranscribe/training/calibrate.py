@@ -34,7 +34,7 @@ _OFFSET_BIASES: list[dict[str, Any]] = [
     {"offset_bias": bias} for bias in (-0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 ]
 _RESTRIKES: list[dict[str, Any]] = [{"restrike_frames": frames} for frames in (1, 2, 3)]
-_BIAS_STEP = 0.125  # between biases of offsets, at last
+_BIAS_STEP = 0.125  # between biases, at last
 _SHIFT_STEP = 0.008  # seconds; a quarter of a frame
 _WINDOW_FRAMES = 96  # whose features are computed at once
 _TOGETHER = 8  # recordings that are decoded side by side; more take much memory
@@ -150,30 +150,28 @@ def calibrate(model: Par, held_out: HeldOut, others: Sequence[HeldOut] = ()) -> 
     """Choose the settings of decoding, one after the other, at last how sure and how late offsets are.
 
     What is raised is the sum of the F1 of notes and of notes with offsets. When an offset is heard depends on
-    the room: settings that suit a lively one end notes far too early in a dry one. So that choice is made
-    on recordings of several kinds, each of which counts the same.
+    the room: settings that suit a lively one end notes far too early in a dry one. So the last choices, of
+    all biases in smaller steps, are made on recordings of several kinds, each of which counts the same.
 
     Args:
         model: in evaluation mode.
         held_out: from `hold_out`.
         others: of other kinds, which may have been trained on.
     """
-    best = DecodeConfig()
-    frames = _decoded(model, held_out, best)
-    highest = _worth(held_out.scores(frames, best))
+    best, sets = DecodeConfig(), [held_out, *others]
+    highest = _worth(measure(model, held_out, best))
     for changes in (*_RESTRIKES, *_OFFSET_BIASES, *_ONSET_BIASES, *_OFFSET_BIASES):
         changed = replace(best, **changes)
         if changed == best:
             continue
-        decoded = _decoded(model, held_out, changed)
-        if (reached := _worth(held_out.scores(decoded, changed))) > highest:
-            best, highest, frames = changed, reached, decoded
-    error = held_out.scores(frames, best).median_onset_error or 0.0
-    best = replace(best, onset_shift=round(-error, 4))
-    return _with_best_offsets(model, [held_out, *others], best)
+        if (reached := _worth(measure(model, held_out, changed))) > highest:
+            best, highest = changed, reached
+    onsets = _with_best_onsets(model, sets, best)
+    error = onsets.score.median_onset_error or 0.0
+    return _with_best_offsets(model, sets, replace(onsets.settings, onset_shift=round(-error, 4)))
 
 
-class _Offsets(NamedTuple):
+class _Found(NamedTuple):
     """Settings, what they are worth over all sets, and the score on the first."""
 
     settings: DecodeConfig
@@ -181,17 +179,31 @@ class _Offsets(NamedTuple):
     score: Score
 
 
+def _with_best_onsets(model: Par, sets: Sequence[HeldOut], settings: DecodeConfig) -> _Found:
+    """The settings with the best bias of onsets and re-onsets, found step by step from the biases there."""
+
+    def biased(steps: int) -> _Found:
+        by = steps * _BIAS_STEP
+        changed = replace(
+            settings, onset_bias=settings.onset_bias + by, reonset_bias=settings.reonset_bias + by
+        )
+        scores = [measure(model, one, changed) for one in sets]
+        return _Found(changed, float(np.mean([_worth(score) for score in scores])), scores[0])
+
+    return _climb(biased)
+
+
 def _with_best_offsets(model: Par, sets: Sequence[HeldOut], settings: DecodeConfig) -> Calibration:
     """The settings with the best bias and shift of offsets, found step by step from the bias there."""
 
-    def biased(steps: int) -> _Offsets:
+    def biased(steps: int) -> _Found:
         changed = replace(settings, offset_bias=settings.offset_bias + steps * _BIAS_STEP)
         decoded = [_decoded(model, one, changed) for one in sets]
 
-        def shifted(steps: int) -> _Offsets:
+        def shifted(steps: int) -> _Found:
             tried = replace(changed, offset_shift=round(steps * _SHIFT_STEP, 4))
             scores = [one.scores(frames, tried) for one, frames in zip(sets, decoded, strict=True)]
-            return _Offsets(tried, float(np.mean([_worth(score) for score in scores])), scores[0])
+            return _Found(tried, float(np.mean([_worth(score) for score in scores])), scores[0])
 
         return _climb(shifted)
 
@@ -199,7 +211,7 @@ def _with_best_offsets(model: Par, sets: Sequence[HeldOut], settings: DecodeConf
     return Calibration(best.settings, best.score)
 
 
-def _climb(at: Callable[[int], _Offsets]) -> _Offsets:
+def _climb(at: Callable[[int], _Found]) -> _Found:
     """What is found by going from step 0 to better neighbours while there are any."""
     known = functools.cache(at)
     here = 0
