@@ -12,8 +12,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
@@ -21,13 +21,9 @@ from typing import Any, NamedTuple
 
 from . import remote
 from .errors import OutputError
+from .file_lock import lock
 from .owner import Owner
 from .paths import sha256_of
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where appending is atomic by itself
-    fcntl = None  # type: ignore[assignment]
 
 NAME = "partranscribe.jsonl"
 CLAIMS = ".partranscribe"
@@ -171,7 +167,8 @@ class Manifest:
         try:
             _refuse_link(self.path)
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _ONE_AT_A_TIME, self.path.open("ab+", buffering=0) as file, _locked(file.fileno()):
+            with _ONE_AT_A_TIME, self.path.open("ab+", buffering=0) as file:
+                lock(file)  # nothing on Windows, where appending is atomic by itself
                 end = file.seek(0, os.SEEK_END)
                 if end:
                     file.seek(end - 1)
@@ -290,15 +287,6 @@ def _line(entry: Entry) -> bytes:
 def _short(key: str) -> str:
     """A name for what belongs to a recording, in place of its key."""
     return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:20]
-
-
-@contextmanager
-def _locked(file: int) -> Iterator[None]:
-    """Alone with a file, where the file system can lock."""
-    if fcntl is not None:
-        with suppress(OSError):
-            fcntl.lockf(file, fcntl.LOCK_EX)
-    yield  # closing the file ends it
 
 
 class _Claim(NamedTuple):

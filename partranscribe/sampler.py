@@ -233,7 +233,7 @@ class Voices:
         silent = self._dampers.when(self._dampers.lain(self._damped) + self._releases)
         silent = np.minimum(silent * rate, self._strikes * rate + len(self._fade))
         self._fall = np.exp(
-            -np.log(10) / 20 * settings.extra_decay / rate * np.arange(lengths.max(), dtype=np.float32)
+            np.arange(lengths.max()) * (-np.log(10) / 20 * settings.extra_decay / rate), dtype=np.float32
         )
         ends = self._begins + lengths[self._layers, self._keys]
         self._ends = np.minimum(ends, np.floor(silent)).astype(int)

@@ -95,7 +95,7 @@ def test_onsets_are_those_of_all_kinds_of_recordings(lively: Par) -> None:
     assert calibrate(lively, held_out).settings.onset_bias == -0.5
     both = calibrate(lively, held_out, [hold_out(lively, TINY, more)] * 3).settings
     assert both.onset_bias > -0.5
-    assert both.onset_bias - both.reonset_bias == 0
+    assert both.onset_bias == both.reonset_bias
 
 
 def test_a_quick_validation_takes_the_better_of_its_settings(lively: Par) -> None:

@@ -179,6 +179,10 @@ class _Found(NamedTuple):
     score: Score
 
 
+def _found(settings: DecodeConfig, scores: Sequence[Score]) -> _Found:
+    return _Found(settings, float(np.mean([_worth(score) for score in scores])), scores[0])
+
+
 def _with_best_onsets(model: Par, sets: Sequence[HeldOut], settings: DecodeConfig) -> _Found:
     """The settings with the best bias of onsets and re-onsets, found step by step from the biases there."""
 
@@ -187,8 +191,7 @@ def _with_best_onsets(model: Par, sets: Sequence[HeldOut], settings: DecodeConfi
         changed = replace(
             settings, onset_bias=settings.onset_bias + by, reonset_bias=settings.reonset_bias + by
         )
-        scores = [measure(model, one, changed) for one in sets]
-        return _Found(changed, float(np.mean([_worth(score) for score in scores])), scores[0])
+        return _found(changed, [measure(model, one, changed) for one in sets])
 
     return _climb(biased)
 
@@ -202,8 +205,8 @@ def _with_best_offsets(model: Par, sets: Sequence[HeldOut], settings: DecodeConf
 
         def shifted(steps: int) -> _Found:
             tried = replace(changed, offset_shift=round(steps * _SHIFT_STEP, 4))
-            scores = [one.scores(frames, tried) for one, frames in zip(sets, decoded, strict=True)]
-            return _Found(tried, float(np.mean([_worth(score) for score in scores])), scores[0])
+            pairs = zip(sets, decoded, strict=True)
+            return _found(tried, [one.scores(frames, tried) for one, frames in pairs])
 
         return _climb(shifted)
 

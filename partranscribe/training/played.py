@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..loudness import gain_to
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, VELOCITY_COLUMN
@@ -63,6 +65,13 @@ def expected_loudness(performance: Performance, settings: SamplerSettings) -> fl
     return float(loudest + 10 * np.log10(np.sum(10 ** (decibels / 10)) / performance.seconds))
 
 
+@functools.cache
+def _strings(sample_rate: int) -> list[NDArray[np.float32]]:
+    """Responses of the strings of eight pianos."""
+    rng = np.random.default_rng(0)
+    return [strings_response(rng, sample_rate) for _ in range(_RESPONSES)]
+
+
 class Played:
     """Passages of performances, each drawn in proportion to its length, on any of the instruments.
 
@@ -85,8 +94,7 @@ class Played:
         self._level = level
         lengths = np.array([performance.seconds for performance in performances])
         self._odds = lengths / lengths.sum()
-        rate, rng = instruments[0].sample_rate, np.random.default_rng(0)
-        self._strings = [strings_response(rng, rate) for _ in range(_RESPONSES)]
+        self._strings = _strings(instruments[0].sample_rate)
 
     def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
         """See `Source.draw`."""

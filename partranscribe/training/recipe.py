@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -15,6 +15,7 @@ import torch
 from ..checkpoint import load_checkpoint, save_checkpoint
 from ..config import Config, FrontEndConfig, ModelConfig, settings_from_dict
 from ..errors import PartranscribeError
+from ..file_lock import lock
 from ..model import Par
 from ..sampler import Instrument
 from ..score import Measure, Score
@@ -31,11 +32,6 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-try:
-    import fcntl
-except ImportError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
 
 _T = TypeVar("_T")
 
@@ -187,10 +183,42 @@ def train(
         RecipeError: there is nothing to train on, or nothing to export; or `run` cannot be written to, or
             another process trains there.
     """
-    with ExitStack() as stack:
-        if not export_only:
-            stack.enter_context(_alone(run))
-        _carry_out(recipe, data, run, start, device or torch.device("cpu"), report or _silent, export_only)
+    keep_freed_memory()
+    device, report = device or torch.device("cpu"), report or _silent
+    config = recipe.config
+    with nullcontext() if export_only else _alone(run):
+        loaded = _load(data, run, config.front_end)
+        rooms = [] if data.rooms is None else load_rooms(data.rooms.with_suffix(".flac"), data.rooms)
+        augmenters = {phase: replace(one, rooms=rooms) for phase, one in recipe.augmenters.items()}
+        model, heard, heard_before = None, 0.0, 0.0
+        if start is not None:
+            model, info = load_checkpoint(start)
+            heard_before = info.training.get("hours_heard", 0.0)
+        for phase, settings in recipe.phases.items():
+            if not settings.updates and not settings.minutes:
+                if model is None:
+                    raise RecipeError(
+                        f"the {phase} network is left out, and there is none to keep; give --init"
+                    )
+                continue
+            source = loaded.source(recipe.played, phase)
+            trainer = Trainer(config, settings, source, augmenters[phase], recipe.noise, run / phase, device)
+            resumed = trainer.resume()
+            if export_only and not resumed:
+                continue
+            if not resumed and model is not None:
+                trainer.start_from(model, new_velocity=start is None)
+            if not export_only:
+                trainer.run(log_to(run / phase, report), loaded.validation(config))
+            model = trainer.averaged()
+            heard = max(heard, trainer.hours_heard)
+        if model is None or not heard:
+            raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
+        told = {"hours_heard": round(heard_before + heard, 1), "data": data.names}
+        others = loaded.trained(recipe.played, augmenters["note"])
+        export(
+            model, config, loaded.held_out, others, run / "checkpoint.safetensors", recipe.name, told, report
+        )
 
 
 @contextmanager
@@ -203,57 +231,10 @@ def _alone(run: Path) -> Iterator[None]:
         fact = f"{run}: cannot be written to ({error.strerror or error})"
         raise RecipeError(f"{fact}; name a folder that can") from error
     with file:
-        if fcntl is not None:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError) as error:
-                fact = f"{run}: another process is training there"
-                raise RecipeError(f"{fact}; wait for it, or name another folder") from error
-            except OSError:  # a file system without locks
-                pass
-        yield  # closing the file ends it, and so does the end of the process
-
-
-def _carry_out(
-    recipe: Recipe,
-    data: TrainingData,
-    run: Path,
-    start: Path | None,
-    device: torch.device,
-    report: Reporter,
-    export_only: bool,
-) -> None:
-    """See `train`."""
-    keep_freed_memory()
-    config = recipe.config
-    loaded = _load(data, run, config.front_end)
-    rooms = [] if data.rooms is None else load_rooms(data.rooms.with_suffix(".flac"), data.rooms)
-    augmenters = {phase: replace(one, rooms=rooms) for phase, one in recipe.augmenters.items()}
-    model, heard, heard_before = None, 0.0, 0.0
-    if start is not None:
-        model, info = load_checkpoint(start)
-        heard_before = info.training.get("hours_heard", 0.0)
-    for phase, settings in recipe.phases.items():
-        if not settings.updates and not settings.minutes:
-            if model is None:
-                raise RecipeError(f"the {phase} network is left out, and there is none to keep; give --init")
-            continue
-        source = loaded.source(recipe.played, phase)
-        trainer = Trainer(config, settings, source, augmenters[phase], recipe.noise, run / phase, device)
-        resumed = trainer.resume()
-        if export_only and not resumed:
-            continue
-        if not resumed and model is not None:
-            trainer.start_from(model, new_velocity=start is None)
-        if not export_only:
-            trainer.run(log_to(run / phase, report), loaded.validation(config))
-        model = trainer.averaged()
-        heard = max(heard, trainer.hours_heard)
-    if model is None or not heard:
-        raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
-    told = {"hours_heard": round(heard_before + heard, 1), "data": data.names}
-    others = loaded.trained(recipe.played, augmenters["note"])
-    export(model, config, loaded.held_out, others, run / "checkpoint.safetensors", recipe.name, told, report)
+        if not lock(file, wait=False):
+            fact = f"{run}: another process is training there"
+            raise RecipeError(f"{fact}; wait for it, or name another folder")
+        yield
 
 
 def export(

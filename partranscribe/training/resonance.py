@@ -6,7 +6,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from ..notes import HIGHEST_PITCH, LOWEST_PITCH
+from ..notes import LOWEST_PITCH, PITCHES
 
 _SECONDS = 3.0  # of the response
 _HIGHEST_HERTZ = 5000.0
@@ -27,13 +27,12 @@ def strings_response(rng: np.random.Generator, sample_rate: int) -> NDArray[np.f
         rng: draws phases, levels, and how much each string is out of tune.
         sample_rate: of the response.
     """
-    keys = np.arange(HIGHEST_PITCH - LOWEST_PITCH + 1)
-    height = keys[:, None] / keys[-1]
     partials = np.arange(1, 41)
-    fundamental = 440 * 2 ** ((keys[:, None] + LOWEST_PITCH - 69 + rng.normal(0, 0.03, (len(keys), 1))) / 12)
-    stiffness = _STIFFNESS[0] * (_STIFFNESS[1] / _STIFFNESS[0]) ** height
+    pitch = LOWEST_PITCH + np.arange(PITCHES)[:, None] + rng.normal(0, 0.03, (PITCHES, 1))
+    fundamental = 440 * 2 ** ((pitch - 69) / 12)
+    stiffness = np.geomspace(*_STIFFNESS, PITCHES)[:, None]
     frequency = fundamental * partials * np.sqrt(1 + stiffness * partials**2)
-    decay = _DECAY_SECONDS[0] * (_DECAY_SECONDS[1] / _DECAY_SECONDS[0]) ** height / np.sqrt(partials)
+    decay = np.geomspace(*_DECAY_SECONDS, PITCHES)[:, None] / np.sqrt(partials)
     amplitude = np.exp(rng.normal(0, 0.5, frequency.shape)) / partials
     phase = rng.uniform(0, 2 * np.pi, frequency.shape)
     heard = frequency < min(_HIGHEST_HERTZ, sample_rate / 2)
