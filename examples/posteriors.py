@@ -18,15 +18,20 @@ def main(path: Path) -> None:
         state = file["state"]  # (frames, 88), each an index in the next
         names = file["states"].tolist()  # (5,)
         times, pitches = file["times"], file["pitches"]  # (frames,) and (88,)
-        onsets = np.maximum(times + file["onset_shift"], times[0])  # (frames,)
+        shift, between, rate = file["onset_shift"], file["between_frames"], file["frames_per_second"]
     begins = [names.index("onset"), names.index("re-onset")]
     confidence = probabilities[..., begins].sum(axis=-1)  # (frames, 88)
-    frames, keys = np.nonzero(np.isin(state, begins))
+    is_onset = np.isin(state, begins)
+    before = np.roll(np.where(is_onset, 0, confidence), 1, axis=0)
+    before[0] = 0
+    late = (1 - before) * (1 - confidence) - before if between else np.zeros_like(before)  # in frames
+    onsets = np.maximum(times[:, None] + late / rate + shift, times[0])  # (frames, 88)
+    frames, keys = np.nonzero(is_onset)
     least = np.argsort(confidence[frames, keys])[:5]
     for frame, key in zip(frames[least], keys[least], strict=True):
         beliefs = zip(names, probabilities[frame, key], strict=True)
         spread = "  ".join(f"{name} {probability:.2f}" for name, probability in beliefs)
-        print(f"{onsets[frame]:8.3f} s  key {pitches[key]:3}  {confidence[frame, key]:.4f}  ({spread})")
+        print(f"{onsets[frame, key]:8.3f} s  key {pitches[key]:3}  {confidence[frame, key]:.4f}  ({spread})")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from . import __version__
+from .released import DEFAULT_NAME
 
 if TYPE_CHECKING:  # heavy modules are loaded by the commands that need them
     from .score import Score
 
+# As `note_io`, `acoustic` and others have them, which take long to load.
 FORMATS = ("midi", "csv", "json", "tsv")
 ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("float32", "bfloat16")
@@ -87,7 +89,7 @@ def _model_options(function: Any) -> Any:
     for option in (
         click.option("--device", default="auto", metavar="DEVICE", show_default=True,
                      help="auto, cpu, cuda or cuda:N; auto takes CUDA if there is one."),
-        click.option("--model", default="par_compact", metavar="NAME|PATH", show_default=True,
+        click.option("--model", default=DEFAULT_NAME, metavar="NAME|PATH", show_default=True,
                      help="A model named by `partranscribe models`, or a checkpoint file."),
     ):  # fmt: skip
         function = option(function)
@@ -477,7 +479,7 @@ def view_command(
         (job,) = plan.with_extras([job], {plan.PAGE: output}, [Path(recording.name)])
         if notes is None:
             with show.watcher(quiet=quiet, total=1) as watcher:
-                result = batch.run([job], settings, watcher)
+                result = batch.run([job], settings, watcher, overwrite=True)
             sys.exit(130 if result.interrupted else int(result.outcomes[0].error is not None))
         view(job, notes, settings)
     except plan.UsageError as error:
@@ -494,7 +496,7 @@ def models_command() -> None:
     from . import show
     from .checkpoint import checkpoint_info
     from .errors import PartranscribeError
-    from .released import DEFAULT_NAME, NAMES, checkpoint_path, released
+    from .released import NAMES, checkpoint_path, released
 
     try:
         there = {name: checkpoint_info(checkpoint_path(name)) for name in released()}

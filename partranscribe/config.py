@@ -128,6 +128,8 @@ class DecodeConfig:
         offset_bias: added to the offset and off logits of a pitch that sounds.
         restrike_frames: a note that has sounded for fewer frames is not struck again: an onset or re-onset
             there is sustain. 1 leaves every decision to the network.
+        between_frames: onsets and offsets are where the probabilities of two frames expect them, not on the
+            frame that they were decided on, as in the paper.
         onset_shift: seconds added to every onset, to undo a constant bias of the labels.
         offset_shift: seconds added to every offset.
     """
@@ -136,6 +138,7 @@ class DecodeConfig:
     reonset_bias: float = 0.0
     offset_bias: float = 0.0
     restrike_frames: int = 1
+    between_frames: bool = False
     onset_shift: float = 0.0
     offset_shift: float = 0.0
 

@@ -77,8 +77,10 @@ class Crew:
 
     def __init__(self, backlog: Backlog, processes: int | None, time_limit: float, timings: Timings) -> None:
         self._backlog, self._time_limit, self._timings = backlog, time_limit, timings
-        self._asked_for = processes
-        self._size = processes or default_processes(len(backlog))
+        self._size = min(processes, max(len(backlog), 1)) if processes else default_processes(len(backlog))
+        # On CUDA one process takes several recordings at once; what may be CUDA is known from the first.
+        may_be_cuda = processes is None and backlog.settings.device != "cpu"
+        self._one_is_enough: bool | None = None if may_be_cuda else False
         self._workers: list[Worker] = []
         self._alone: deque[Job] = deque()  # whose worker died: each is tried once more, with no other in work
         self._tried: set[Path] = set()
@@ -128,10 +130,9 @@ class Crew:
         return jobs
 
     def _hire(self) -> None:
-        """As many workers as are wanted. On what may be CUDA, the first one tells whether one is enough."""
-        known = [worker.together for worker in self._workers if worker.together is not None]
+        """As many workers as are wanted."""
         wanted = min(self._size, len(self._backlog) + len(self._workers) or 1)
-        if self._asked_for is None and self._backlog.settings.device != "cpu" and (not known or known[0] > 1):
+        if self._one_is_enough is not False:
             wanted = 1
         while len(self._workers) < wanted:
             self._workers.append(Worker(self._backlog.settings, max(1, usable_cores() // self._size)))
@@ -145,6 +146,8 @@ class Crew:
             self._backlog.warn(message.message)
         elif isinstance(message, Ready):
             self._false_starts = 0
+            if self._one_is_enough is None:
+                self._one_is_enough = message.together > 1
         elif isinstance(message, Outcome):
             self._backlog.finish(message)
         elif isinstance(message, Broken):

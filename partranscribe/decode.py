@@ -27,20 +27,27 @@ if TYPE_CHECKING:
 class Frames(NamedTuple):
     """What was decoded for each frame and pitch: (frames, pitches) each.
 
-    `state` are note states; `velocity` is within 0..1 and `confidence` is the probability of a note
-    beginning here: both count where a note begins. `probabilities` are those of the states before biases
-    and rules, (frames, pitches, states), where they were asked for.
+    `state` are note states; `velocity` is within 0..1 and counts where a note begins; `confidence` is the
+    probability of a note beginning here, and `ending` that of offset or off. `probabilities` are those of
+    all states, (frames, pitches, states), where they were asked for; all three before biases and rules.
     """
 
     state: NDArray[np.int8]
     velocity: NDArray[np.float32]
     confidence: NDArray[np.float32]
+    ending: NDArray[np.float32]
     probabilities: NDArray[np.float32] | None = None
 
-    def first(self, count: int) -> Frames:
-        """So many of them, from the beginning."""
-        probabilities = None if self.probabilities is None else self.probabilities[:count]
-        return Frames(self.state[:count], self.velocity[:count], self.confidence[:count], probabilities)
+    def part(self, frames: slice) -> Frames:
+        """Some of them."""
+        probabilities = None if self.probabilities is None else self.probabilities[frames]
+        return Frames(
+            self.state[frames],
+            self.velocity[frames],
+            self.confidence[frames],
+            self.ending[frames],
+            probabilities,
+        )
 
 
 @dataclass(frozen=True)
@@ -137,8 +144,8 @@ def decode_batch(
     rules = Rules(silent, sounding, (settings.restrike_frames - 0.5) / longest)
     run = loop.run if loop is not None else partial(_run, model)
     decoded, lstm, last = run(features, state.lstm, state.last, rules)
-    confidence = decoded.probabilities[..., ONSET] + decoded.probabilities[..., REONSET]
-    found = [decoded.state.to(torch.int8), decoded.velocity, confidence]
+    off, offset, onset, _, reonset = decoded.probabilities.unbind(-1)
+    found = [decoded.state.to(torch.int8), decoded.velocity, onset + reonset, off + offset]
     if with_probabilities:
         found.append(decoded.probabilities)
     pieces = zip(*(part.cpu().numpy() for part in found), strict=True)
@@ -272,8 +279,29 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def _lateness(
+    probability: NDArray[np.float32], begins: NDArray[np.bool_], before: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """By how many frames a change is expected later than the frame that it was decided on.
+
+    It was on the frame before with the probability there, else it is here with the probability here, and else
+    on the next. A change halfway between two frames is on the first with a probability of a half.
+
+    Args:
+        probability: of the change, (frames, pitches).
+        begins: where notes begin: a frame that begins one tells nothing of the change after it.
+        before: what the frame before these leaves, (pitches,).
+
+    Returns:
+        The lateness where the change is, and what the last frame leaves.
+    """
+    rows = np.concatenate((before[None], np.where(begins, np.float32(0), probability)))
+    earlier = rows[:-1]
+    return (1 - earlier) * (1 - probability) - earlier, rows[-1]
+
+
 class _OpenNote(NamedTuple):
-    frame: int
+    frame: float
     velocity: int
     confidence: float
 
@@ -283,7 +311,7 @@ class NoteCollector:
 
     Args:
         seconds_per_frame: time between two frames.
-        settings: constant shifts of onsets and offsets.
+        settings: whether times are between frames, and constant shifts of onsets and offsets.
     """
 
     def __init__(self, seconds_per_frame: float, settings: DecodeConfig | None = None) -> None:
@@ -291,6 +319,7 @@ class NoteCollector:
         self._settings = settings or DecodeConfig()
         self._open: dict[int, _OpenNote] = {}
         self._frame = 0
+        self._before = np.zeros((2, PITCHES), np.float32)  # as `_lateness` takes it, of onsets and of ends
 
     def push(self, frames: Frames) -> list[Note]:
         """Take the next frames, and give the notes that ended in them."""
@@ -300,8 +329,13 @@ class NoteCollector:
         sounds = np.isin(frames.state, (ONSET, REONSET, SUSTAIN))
         begins = np.isin(frames.state, (ONSET, REONSET))
         ends = ~sounds & np.concatenate((before, sounds[:-1]))
+        late = np.zeros(frames.state.shape, np.float32)
+        if self._settings.between_frames:
+            onsets, self._before[0] = _lateness(frames.confidence, begins, self._before[0])
+            offsets, self._before[1] = _lateness(frames.ending, begins, self._before[1])
+            late = np.where(begins, onsets, offsets)
         for row, pitch in np.argwhere(begins | ends).tolist():
-            frame = self._frame + row
+            frame = self._frame + row + float(late[row, pitch])
             if pitch in self._open:
                 notes.append(self._note(pitch, frame))
             if begins[row, pitch]:
@@ -315,7 +349,7 @@ class NoteCollector:
         """The notes that still sound when the recording ends: they end with it."""
         return [self._note(pitch, self._frame) for pitch in list(self._open)]
 
-    def _note(self, pitch: int, end: int) -> Note:
+    def _note(self, pitch: int, end: float) -> Note:
         begun = self._open.pop(pitch)
         onset = max(begun.frame * self._seconds_per_frame + self._settings.onset_shift, 0.0)
         offset = max(end * self._seconds_per_frame + self._settings.offset_shift, onset)

@@ -19,6 +19,10 @@ class NoteFileError(PartranscribeError):
     """A note list cannot be read, or its notes are impossible."""
 
 
+class DataError(PartranscribeError):
+    """What is trained on cannot be used."""
+
+
 class StoreError(PartranscribeError):
     """What a URL names cannot be read or written."""
 

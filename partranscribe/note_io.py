@@ -173,18 +173,25 @@ def read_notes(path: str | Path, *, pedal_threshold: int | None = PEDAL_THRESHOL
     name = format_of(path)
     if name is None:
         raise NoteFileError(f"{path}: {path.suffix!r} is no ending of a note list; use {', '.join(SUFFIXES)}")
+    if name == "midi":
+        keys, pedal = read_midi(path)
+        return in_order(keys) if pedal_threshold is None else extend_by_pedal(keys, pedal, pedal_threshold)
+    content = _content(path)
     try:
-        content = path.read_bytes()
-        text = "" if name == "midi" else content.decode("utf-8-sig")
-    except OSError as error:
-        raise NoteFileError(f"{path}: cannot be read ({error.strerror}); is the path right?") from error
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise NoteFileError(f"{path}: is not UTF-8 text; is its ending right?") from error
+    return in_order(_TEXT_READERS[name](path, text))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NoteFileError(f"{path}: cannot be read ({error.strerror}); is the path right?") from error
     if not content:
         raise NoteFileError(f"{path}: is empty; was it written completely?")
-    if name == "midi":
-        return _read_midi(path, content, pedal_threshold)
-    return in_order(_TEXT_READERS[name](path, text))
+    return content
 
 
 def extend_by_pedal(
@@ -219,9 +226,19 @@ def extend_by_pedal(
     return in_order(extended)
 
 
-def _read_midi(path: Path, content: bytes, pedal_threshold: int | None) -> list[Note]:
+def read_midi(path: Path) -> tuple[list[Note], list[tuple[float, int]]]:
+    """What is played in a MIDI file, but for drums, in no order.
+
+    Returns:
+        The notes, with the offsets at which the keys are released; and time in seconds and value 0..127 of
+        each event of the sustain pedal (CC64).
+
+    Raises:
+        NoteFileError: as of `read_notes`.
+    """
     import pretty_midi
 
+    content = _content(path)
     if _ENDLESS in content.translate(_HIGH):
         raise NoteFileError(f"{path}: is not a readable MIDI file (a number without end); export it anew")
     with warnings.catch_warnings(record=True) as caught:
@@ -243,7 +260,7 @@ def _read_midi(path: Path, content: bytes, pedal_threshold: int | None) -> list[
             notes += [Note(float(key.start), float(key.end), key.pitch, key.velocity) for key in keys]
             changes = [change for change in instrument.control_changes if change.number == _SUSTAIN]
             pedal += [(float(change.time), change.value) for change in changes]
-    return in_order(notes) if pedal_threshold is None else extend_by_pedal(notes, pedal, pedal_threshold)
+    return notes, pedal
 
 
 def _read_csv(path: Path, text: str) -> list[Note]:

@@ -55,7 +55,7 @@ class Job:
         outputs: path of each format; without a folder, the one that was named comes first.
         folder: of the manifest that the outputs are entered in; None where `output` named the file, which is
             made anew whatever is there.
-        reference: a note list, or a folder in which `name` is looked up.
+        reference: a note list to score it with; None without one.
         extras: what else is made of it and its notes, by its kind in `EXTRA_ENDINGS`.
     """
 

@@ -9,15 +9,17 @@
     times              (F,) float64         seconds from the start of the recording
     pitches            (88,) int64          MIDI key numbers
     frames_per_second  float64
-    onset_bias, reonset_bias, offset_bias, restrike_frames, onset_shift, offset_shift
+    onset_bias, reonset_bias, offset_bias, restrike_frames, between_frames, onset_shift, offset_shift
                        numbers, of `config.DecodeConfig`
     model, checkpoint_sha256
                        text
 
 The probabilities of a frame are the softmax of the network's logits, given what was decided in the frames
 before. The state has the highest sum of logarithm and bias, unless `restrike_frames` forbids it. Where it is
-onset or re-onset a note begins: its confidence is the sum of both probabilities, and its onset is the frame's
-time plus `onset_shift`, but never before the first frame. One that would begin at the very end is no note.
+onset or re-onset a note begins: its confidence c is the sum of both probabilities, and its onset is the time
+of the frame plus `onset_shift`, but never before the first frame. With `between_frames` it is later by
+(1 - b) (1 - c) - b frames, where b is the sum on the frame before, or 0 if a note begins there. What would
+begin at the very end is no note.
 
 An hour takes 248 MB. Compression would take off 7 % of that, so there is none; half precision would halve it,
 with errors of up to 0.00024, which show in a confidence of four decimals.

@@ -228,7 +228,7 @@ class Transcriber:
                         self.model, batch, state, self.info.config.decode, loop=self._loop
                     )
                     for row, length in lengths.items():
-                        pieces[row].take(decoded[row].first(length))
+                        pieces[row].take(decoded[row].part(slice(length)))
                         waiting[row] = Features(*(part[:, frames:] for part in waiting[row]))
                         if length <= frames:
                             del waiting[row]

@@ -32,6 +32,7 @@ class DecodedRows(NamedTuple):
     state: Tensor
     velocity: Tensor
     confidence: Tensor
+    ending: Tensor
     probabilities: Tensor | None
 
 
@@ -118,7 +119,7 @@ def _decode(
     received, embedding, enter, enter_bias, deepen, deepen_bias, join, first, second, second_bias,
     note_output, note_bias, velocity_output, velocity_bias,
     joined, cells, last_state, last_duration, last_velocity,
-    states, velocities, confidences, probabilities,
+    states, velocities, confidences, endings, probabilities,
     frames, rows, units, hidden_units, onset_bias, reonset_bias, offset_bias, shortest, max_duration,
     ROWS: tl.constexpr, UNITS: tl.constexpr, HIDDEN: tl.constexpr,
 ):  # fmt: skip
@@ -177,7 +178,8 @@ def _decode(
         heard = _output(velocity2, velocity_output, velocity_bias, 0, 1, units, UNITS)
         highest = tl.maximum(tl.maximum(tl.maximum(off, offset), tl.maximum(onset, sustain)), reonset)
         begun = tl.exp(onset - highest) + tl.exp(reonset - highest)
-        all_states = begun + tl.exp(off - highest) + tl.exp(offset - highest) + tl.exp(sustain - highest)
+        ended = tl.exp(off - highest) + tl.exp(offset - highest)
+        all_states = begun + ended + tl.exp(sustain - highest)
         sounds = duration > 0
         ending = tl.where(sounds, offset_bias, 0.0)
         best, chosen = off + ending, tl.zeros_like(state)
@@ -199,6 +201,7 @@ def _decode(
         tl.store(states + row, chosen.to(tl.int8), real)
         tl.store(velocities + row, clamped, real)
         tl.store(confidences + row, begun / all_states, real)
+        tl.store(endings + row, ended / all_states, real)
         if probabilities is not None:  # decided when the kernel is compiled
             of_off = probabilities + 5 * row
             tl.store(of_off, tl.exp(off - highest) / all_states, real)
@@ -211,6 +214,7 @@ def _decode(
         states += rows
         velocities += rows
         confidences += rows
+        endings += rows
     tl.store(joined + of_note, note1, inside)
     tl.store(joined + of_note + units, note2, inside)
     tl.store(joined + of_velocity, velocity1, inside)
@@ -248,6 +252,7 @@ def decode_rows(
     units, hidden = memory.cells.shape[-1], len(weights.enter_bias)
     found = DecodedRows(
         received.new_empty(frames, rows, dtype=torch.int8),
+        received.new_empty(frames, rows),
         received.new_empty(frames, rows),
         received.new_empty(frames, rows),
         received.new_empty(frames, rows, NOTE_STATES) if with_probabilities else None,

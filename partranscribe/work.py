@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -135,8 +136,8 @@ class Outcome:
 class Watcher:
     """Is told how the work goes; this one says nothing.
 
-    `started` gives the length of a recording in seconds where its header tells, `advanced` the seconds
-    that are done of it, `finished` the outcome.
+    `started` gives the seconds of a recording that will be transcribed, where its header tells, `advanced`
+    those that are done, `finished` the outcome.
     """
 
     def started(self, job: Job, duration: float | None) -> None: ...
@@ -170,7 +171,7 @@ def work(
         begun: list[_Begun] = []
         with ExitStack() as copies:
             for job in group:
-                result = _guarded(job, partial(_begin, job, watcher, copies))
+                result = _guarded(job, partial(_begin, job, settings, watcher, copies))
                 if isinstance(result, _Begun):
                     begun.append(result)
                 else:
@@ -220,7 +221,7 @@ class _Begun(NamedTuple):
     posteriors: Path | None
 
 
-def _begin(job: Job, watcher: Watcher, copies: ExitStack) -> _Begun:
+def _begin(job: Job, settings: Settings, watcher: Watcher, copies: ExitStack) -> _Begun:
     with told(job.source):
         is_empty = is_folder(job.source)
     if is_empty:
@@ -230,7 +231,10 @@ def _begin(job: Job, watcher: Watcher, copies: ExitStack) -> _Begun:
     with named(job.source, file):
         length = probe(file).duration
     state = file.stat()
-    watcher.started(job, length)
+    part = length
+    if length is not None:
+        part = max(min(length, math.inf if settings.end is None else settings.end) - settings.start, 0.0)
+    watcher.started(job, part)
     for path in job.written:
         if not is_remote(path):
             check_place(path)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +31,7 @@ from partranscribe.plan import Job, plan
 from partranscribe.report import write_report
 from partranscribe.timings import Timings
 from partranscribe.work import Outcome, Settings, Watcher
-from partranscribe.workers import Worker, WorkerError
+from partranscribe.workers import Message, Ready, Spent, Worker, WorkerError
 from synth import recording
 
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="a process cannot be stopped there")
@@ -330,6 +331,71 @@ def test_what_stands_beside_a_named_output_is_replaced_only_where_that_is_asked_
     (outcome,) = run(jobs, settings, overwrite=True).outcomes
     assert outcome.error is None
     assert len(read_notes(tmp_path / "song.csv")) == len(read_notes(tmp_path / "song.mid"))
+
+
+class Cramped:
+    """A worker on a device that holds two recordings at first, and then one."""
+
+    hired = 0
+
+    def __init__(self, settings: Settings, threads: int) -> None:
+        Cramped.hired += 1
+        self.together: int | None = None
+        self.jobs: list[Job] = []
+        self.seconds: dict[str, float] = {}
+
+    @property
+    def is_at_work(self) -> bool:
+        return bool(self.jobs)
+
+    @property
+    def is_free(self) -> bool:
+        return self.together is not None and not self.jobs
+
+    def give(self, jobs: list[Job]) -> None:
+        self.jobs = jobs
+
+    def messages(self, time_limit: float) -> Iterator[Message]:
+        if self.together is None:
+            self.together = 2
+            yield Ready(2)
+            return
+        yield from (Outcome(job) for job in self.jobs)
+        self.jobs, self.together = [], 1
+        yield Spent({}, 1)
+
+    def kill(self) -> None: ...
+
+
+def test_on_cuda_one_process_does_all_even_with_memory_for_one_recording_only(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "Worker", Cramped)
+    monkeypatch.setattr(crew, "wait_for_any", lambda *_: None)
+    monkeypatch.setattr(crew, "default_processes", lambda _: 4)
+    monkeypatch.setattr(Cramped, "hired", 0)
+    jobs = plan([songs(tmp_path / "in", "abcdef")], tmp_path / "out")
+    assert len(run(jobs, replace(settings, device="auto")).outcomes) == 6
+    assert Cramped.hired == 1
+    assert len(run(jobs, settings).outcomes) == 6  # on a CPU
+    assert Cramped.hired == 1 + 4
+
+
+def test_more_processes_than_recordings_share_all_cores(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    class Counted(Cramped):
+        def __init__(self, settings: Settings, own: int) -> None:
+            super().__init__(settings, own)
+            threads.append(own)
+
+    monkeypatch.setattr(crew, "Worker", Counted)
+    monkeypatch.setattr(crew, "wait_for_any", lambda *_: None)
+    monkeypatch.setattr(crew, "usable_cores", lambda: 16)
+    run(plan([songs(tmp_path / "in", "ab")], tmp_path / "out"), settings, processes=8)
+    assert threads == [8, 8]
 
 
 def test_recordings_of_one_length_are_put_together_and_no_more_claimed_than_are_given(

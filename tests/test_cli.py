@@ -17,10 +17,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import swelling_noise
-from partranscribe import __version__
+from partranscribe import __version__, cli
+from partranscribe.acoustic import ENGINES, PRECISIONS
+from partranscribe.batch import TIME_LIMIT
 from partranscribe.cli import main
 from partranscribe.errors import OutputError
-from partranscribe.note_io import read_notes, write_notes
+from partranscribe.note_io import PEDAL_THRESHOLD, WRITERS, read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.released import released
 from synth import write_audio
@@ -573,3 +575,11 @@ def test_the_table_shows_names_as_they_are(tmp_path: Path) -> None:
             write_notes(tmp_path / place / f"{name}.csv", [A])
     printed = call("evaluate", tmp_path / "estimates", tmp_path / "references").stdout
     assert [name for name in names if name not in printed] == []
+
+
+def test_choices_and_defaults_are_those_of_what_does_the_work() -> None:
+    there = (tuple(WRITERS), ENGINES, PRECISIONS)
+    assert there == (cli.FORMATS, cli.ENGINES, cli.PRECISIONS)
+    defaults = {option.name: option.default for option in main.commands["transcribe"].params}
+    assert defaults["time_limit"] == TIME_LIMIT
+    assert defaults["pedal_threshold"] == PEDAL_THRESHOLD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def frames_of(*rows: tuple[int, str]) -> Frames:
         state[: len(row), pitch - LOWEST_PITCH] = states(row)
     rising = np.zeros((length, PITCHES), np.float32)
     rising += np.arange(1, length + 1)[:, None] / 127
-    return Frames(state, rising, rising / np.float32(2))
+    return Frames(state, rising, rising / np.float32(2), rising / np.float32(3))
 
 
 def notes_of(frames: Frames, settings: DecodeConfig | None = None) -> list[Note]:
@@ -48,14 +49,13 @@ def notes_of(frames: Frames, settings: DecodeConfig | None = None) -> list[Note]
 def cut(frames: Frames, size: int) -> Iterator[Frames]:
     for begin in range(0, len(frames.state), size):
         here = slice(begin, begin + size)
-        yield Frames(frames.state[here], frames.velocity[here], frames.confidence[here])
+        yield frames.part(here)
 
 
 def random_frames(seed: int, frames: int = 400) -> Frames:
     rng = np.random.default_rng(seed)
     state = rng.choice(NOTE_STATES, (frames, PITCHES), p=(0.2, 0.1, 0.1, 0.5, 0.1)).astype(np.int8)
-    velocity, confidence = rng.random((2, frames, PITCHES), np.float32)
-    return Frames(state, velocity, confidence)
+    return Frames(state, *rng.random((3, frames, PITCHES), np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -134,13 +134,51 @@ def test_shifts_leave_notes_possible(row: str, shift: float) -> None:
             assert 0 <= note.onset <= note.offset
 
 
+@pytest.mark.parametrize(
+    ("row", "beginning", "ending", "span"),
+    [
+        # halfway between two frames, each of which may be the one that was decided on
+        ("..O==x", (0, 0, 0.5, 0, 0, 0), (1, 1, 0, 0, 0, 0.5), (2.5, 5.5)),
+        ("..O==x", (0, 0.5, 1, 0, 0, 0), (1, 0, 0, 0, 0.5, 1), (1.5, 4.5)),
+        # sure
+        ("..O==x", (0, 0, 1, 0, 0, 0), (1, 1, 0, 0, 0, 1), (2, 5)),
+        # by hand: 0.75 * 0.4 - 0.25, and 0.9 * 0.2 - 0.1
+        ("..O==x", (0, 0.25, 0.6, 0, 0, 0), (1, 0, 0, 0, 0.1, 0.8), (2.05, 5.08)),
+        # what the frame of an onset thinks of an end is about silence, not about this note
+        ("..Ox..", (0, 0, 1, 0, 0, 0), (1, 1, 0.9, 0.7, 0, 0), (2, 3.3)),
+        # an onset on the first frame, and an end that is never decoded
+        ("O====", (0.8, 0, 0, 0, 0), (0, 0, 0, 0.3, 0.4), (0.2, 5)),
+    ],
+)
+def test_times_between_frames_are_where_the_probabilities_expect_them(
+    row: str, beginning: tuple[float, ...], ending: tuple[float, ...], span: tuple[float, float]
+) -> None:
+    frames = frames_of((MIDDLE_C, row))
+    for part, values in ((frames.confidence, beginning), (frames.ending, ending)):
+        part[:] = np.array(values)[:, None]
+    (note,) = notes_of(frames, DecodeConfig(between_frames=True))
+    assert (note.onset, note.offset) == pytest.approx(span)
+    (on_frames,) = notes_of(frames)
+    assert (on_frames.onset, on_frames.offset) == (row.index("O"), row.index("x") if "x" in row else len(row))
+
+
+def test_a_key_that_is_struck_again_ends_its_note_where_the_next_begins() -> None:
+    frames = frames_of((MIDDLE_C, "O==OR==x"))
+    frames.confidence[:] = np.array((1, 0, 0.4, 0.5, 0.75, 0, 0, 0))[:, None]
+    frames.ending[:] = np.array((0, 0, 0.9, 0.9, 0.9, 0, 0, 1))[:, None]
+    spans = [(note.onset, note.offset) for note in notes_of(frames, DecodeConfig(between_frames=True))]
+    # 0.6 * 0.5 - 0.4 of a frame; and the frame before the last onset began a note of its own
+    assert np.array(spans) == pytest.approx(np.array([(0, 2.9), (2.9, 4.25), (4.25, 7)]))
+
+
+@pytest.mark.parametrize("between", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 7, 128, 399])
-def test_notes_do_not_depend_on_where_the_frames_are_cut(size: int) -> None:
-    frames = random_frames(1)
-    collector = NoteCollector(0.032)
+def test_notes_do_not_depend_on_where_the_frames_are_cut(size: int, between: bool) -> None:
+    frames, settings = random_frames(1), DecodeConfig(between_frames=between)
+    collector = NoteCollector(0.032, settings)
     pieces = [note for piece in cut(frames, size) for note in collector.push(piece)]
     pieces += collector.finish()
-    whole = NoteCollector(0.032)
+    whole = NoteCollector(0.032, settings)
     expected = [*whole.push(frames), *whole.finish()]
     assert len(expected) > 1000
     assert in_order(pieces) == in_order(expected)
@@ -151,6 +189,15 @@ def test_no_frames_change_nothing() -> None:
     collector.push(frames_of((MIDDLE_C, "O=")))
     assert collector.push(random_frames(0, frames=0)) == []
     assert [(note.onset, note.offset) for note in collector.finish()] == [(0, 2)]
+
+
+def test_notes_between_frames_last_and_keep_their_order() -> None:
+    notes = notes_of(random_frames(4), DecodeConfig(between_frames=True))
+    assert len(notes) > 1000
+    for pitch in range(LOWEST_PITCH, LOWEST_PITCH + PITCHES):
+        times = [(note.onset, note.offset) for note in notes if note.pitch == pitch]
+        assert all(onset < offset for onset, offset in times)
+        assert all(earlier < later for (earlier, _), (later, _) in pairwise(times))
 
 
 def test_a_plain_walk_over_random_frames_finds_the_same_notes() -> None:
@@ -236,6 +283,8 @@ def test_decoding_feeds_each_frame_what_it_decoded_before(lively: Par, features:
     assert (probabilities.max(axis=-1) - chosen).max() < 1e-4
     begins = probabilities[..., ONSET] + probabilities[..., REONSET]
     np.testing.assert_allclose(frames.confidence, begins, atol=1e-4)
+    ends = probabilities[..., OFF] + probabilities[..., OFFSET]
+    np.testing.assert_allclose(frames.ending, ends, atol=1e-4)
     np.testing.assert_allclose(frames.velocity, prediction.velocity[0].clamp(0, 1).numpy(), atol=1e-4)
     assert frames.probabilities is not None
     np.testing.assert_allclose(frames.probabilities, probabilities, atol=1e-4)
@@ -246,9 +295,9 @@ def test_probabilities_are_handed_over_on_request_and_change_nothing(lively: Par
     usual, _ = decode(lively, features, initial_state(lively), settings)
     asked, _ = decode(lively, features, initial_state(lively), settings, with_probabilities=True)
     assert usual.probabilities is None
-    for part, expected in zip(asked[:3], usual[:3], strict=True):
+    for part, expected in zip(asked[:4], usual[:4], strict=True):
         np.testing.assert_array_equal(part, expected)
-    probabilities = asked.first(5).probabilities
+    probabilities = asked.part(slice(5)).probabilities
     assert probabilities is not None
     begins = probabilities[..., ONSET] + probabilities[..., REONSET]
     np.testing.assert_array_equal(begins, asked.confidence[:5])

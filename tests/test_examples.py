@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from partranscribe.config import DecodeConfig
 from partranscribe.note_io import read_notes
 from partranscribe.released import released
 from partranscribe.transcribe import Transcriber
@@ -53,9 +54,12 @@ def test_python_example_finds_the_prelude() -> None:
     assert float(printed.split("note F1 ")[1].split(",")[0]) > 0.9
 
 
-def test_posteriors_example_prints_the_least_sure_notes(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    path = tmp_path / "noise.npz"
-    transcriber = Transcriber(tiny_checkpoint, "cpu", engine="torch")
+@pytest.mark.parametrize("between", [False, True])
+def test_posteriors_example_prints_the_least_sure_notes(
+    between: bool, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    path, settings = tmp_path / "noise.npz", DecodeConfig(between_frames=between)
+    transcriber = Transcriber(tiny_checkpoint, "cpu", settings, engine="torch")
     notes = transcriber.transcribe(recording(tmp_path / "noise.wav"), posteriors=path).notes
     least = sorted(notes, key=lambda note: note.confidence)[:5]
     assert len(notes) > 10

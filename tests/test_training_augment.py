@@ -10,6 +10,7 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
+from partranscribe.errors import DataError
 from partranscribe.model import NOTE_STATES, OFF, ONSET
 from partranscribe.note_array import NoteArray
 from partranscribe.notes import PITCHES
@@ -221,9 +222,29 @@ def test_rooms_are_cut_from_one_file_by_a_table(tmp_path: Path) -> None:
     samples = noise(15, 1000)
     sf.write(tmp_path / "rooms.wav", samples, RATE, subtype="FLOAT")
     (tmp_path / "rooms.csv").write_text("name,start,length,direct_sample\nhall,0,600,0\ncellar,600,400,8\n")
-    hall, cellar = load_rooms(tmp_path / "rooms.wav", tmp_path / "rooms.csv")
+    hall, cellar = load_rooms(tmp_path / "rooms.wav", tmp_path / "rooms.csv", RATE)
     np.testing.assert_array_equal(hall, samples[:600])
     np.testing.assert_array_equal(cellar, samples[608:])
+
+
+def test_rooms_get_the_rate_that_is_asked_for_and_one_channel(tmp_path: Path) -> None:
+    time = np.arange(4800) / (3 * RATE)
+    samples = np.stack((np.sin(2 * np.pi * 440 * time), noise(16, len(time))), axis=1)
+    sf.write(tmp_path / "rooms.wav", samples, 3 * RATE, subtype="FLOAT")
+    (tmp_path / "rooms.csv").write_text("name,start,length\nhall,0,4800\n")
+    (hall,) = load_rooms(tmp_path / "rooms.wav", tmp_path / "rooms.csv", RATE)
+    inside = slice(100, -100)
+    np.testing.assert_allclose(hall[inside], samples[::3, 0][inside], atol=1e-3)
+
+
+@pytest.mark.parametrize("table", ["name,begin\nhall,0\n", "name,start,length\nhall,a,b\n"])
+def test_rooms_that_cannot_be_read_are_named(table: str, tmp_path: Path) -> None:
+    (tmp_path / "rooms.csv").write_text(table)
+    with pytest.raises(DataError, match=r"rooms.csv: rooms cannot be read with rooms.wav"):
+        load_rooms(tmp_path / "rooms.wav", tmp_path / "rooms.csv", RATE)
+    sf.write(tmp_path / "rooms.wav", noise(15, 100), RATE)
+    with pytest.raises(DataError, match=r"rooms.csv: rooms cannot be read with rooms.wav"):
+        load_rooms(tmp_path / "rooms.wav", tmp_path / "rooms.csv", RATE)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -11,6 +11,7 @@ import torch
 from conftest import TINY, swelling_noise
 from partranscribe.config import DecodeConfig
 from partranscribe.decode import NoteCollector, decode, initial_state
+from partranscribe.errors import DataError
 from partranscribe.frontend import LogMel
 from partranscribe.model import Par
 from partranscribe.note_array import note_array
@@ -33,7 +34,8 @@ def heard(model: Par, audio: torch.Tensor, settings: DecodeConfig) -> list[Note]
 
 
 def recordings(model: Par, settings: DecodeConfig) -> list[Recording]:
-    """Noise of 3 s and of 2 s, labelled with what the model hears in it."""
+    """Noise of 3 s and of 2 s, labelled with what the model hears in it, between frames."""
+    settings = replace(settings, between_frames=True)
     found = []
     for seed, seconds in ((3, 3), (4, 2)):
         integers = np.round(swelling_noise(seed, seconds * RATE) * 32767 * 0.9).astype(np.int16)
@@ -48,6 +50,13 @@ def test_recordings_of_several_lengths_are_measured_as_each_by_itself(lively: Pa
     each = [measure(lively, hold_out(lively, TINY, [piece]), settings) for piece in pieces]
     assert measure(lively, hold_out(lively, TINY, pieces), settings) == average(each)
     assert all(score.note.recall == 1.0 for score in each)  # what begins at the very end is not asked for
+
+
+def test_recordings_whose_beginnings_are_silent_are_named(lively: Par) -> None:
+    later, pieces = np.array((30, 30, 0, 0)), recordings(lively, DecodeConfig())
+    pieces = [replace(piece, notes=piece.notes + later) for piece in pieces]
+    with pytest.raises(DataError, match=r"^3: no note begins in the first 30 s, nor in those of any other"):
+        hold_out(lively, TINY, pieces)
 
 
 def test_only_the_beginnings_count(lively: Par) -> None:
@@ -68,8 +77,9 @@ def test_only_the_beginnings_count(lively: Par) -> None:
 def test_the_settings_behind_the_references_are_found(lively: Par, changes: dict[str, float]) -> None:
     wanted = replace(DecodeConfig(), **changes)  # type: ignore[arg-type]
     pieces = recordings(lively, wanted)
-    plain = measure(lively, hold_out(lively, TINY, pieces), DecodeConfig())
+    plain = measure(lively, hold_out(lively, TINY, pieces), DecodeConfig(between_frames=True))
     found = calibrate(lively, hold_out(lively, TINY, pieces))
+    assert found.settings.between_frames
     assert found.score.note.recall == found.score.note_offset.recall == 1.0
     assert plain.note_offset.f1 < found.score.note_offset.f1 - 0.01
     for name, value in changes.items():
@@ -102,7 +112,8 @@ def test_a_quick_validation_takes_the_better_of_its_settings(lively: Par) -> Non
     pieces = recordings(lively, DecodeConfig(restrike_frames=2, offset_bias=0.5))
     score = validate_quickly(lively, hold_out(lively, TINY, pieces))
     assert score.note_offset.recall == 1.0
-    plain = measure(lively, hold_out(lively, TINY, pieces), DecodeConfig(restrike_frames=2))
+    settings = DecodeConfig(restrike_frames=2, between_frames=True)
+    plain = measure(lively, hold_out(lively, TINY, pieces), settings)
     assert plain.note_offset.f1 < score.note_offset.f1
 
 

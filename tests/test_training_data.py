@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from conftest import swelling_noise
 from partranscribe.config import FrontEndConfig
+from partranscribe.errors import DataError
 from partranscribe.frontend import LogMel
 from partranscribe.manifest import Entry, Manifest
 from partranscribe.model import OFF, OFFSET, ONSET, SUSTAIN
@@ -27,7 +28,6 @@ from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import (
     Crop,
     Crops,
-    DataError,
     Mixture,
     Recording,
     Recordings,

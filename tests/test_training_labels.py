@@ -173,7 +173,8 @@ def test_every_onset_label_begins_a_note_and_no_other(seed: int) -> None:
 def collected(labels: FrameLabels) -> list[Note]:
     """The notes that decoding would make of these labels."""
     collector = NoteCollector(1 / FPS)
-    frames = Frames(labels.state, labels.velocity, np.ones_like(labels.velocity))
+    ones = np.ones_like(labels.velocity)
+    frames = Frames(labels.state, labels.velocity, ones, ones)
     return [*collector.push(frames), *collector.finish()]
 
 

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from partranscribe.errors import DataError, NoteFileError
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
 from partranscribe.sampler import Instrument
@@ -51,6 +52,20 @@ EVERY_SECOND = performance(np.arange(0.5, 30, 1.0).tolist())
 
 def test_every_table_with_a_sound_file_is_a_piano(pianos: list[Instrument]) -> None:
     assert [piano.name for piano in pianos] == ["high", "low"]
+
+
+def test_a_piano_is_its_table_and_the_sound_of_that_name(tmp_path: Path) -> None:
+    write_piano(tmp_path, "grand", 261.6)
+    write_piano(tmp_path, "grand.far", 261.6)
+    (tmp_path / "grand.txt").write_text("the licence")
+    assert [piano.name for piano in load_instruments(tmp_path, RATE)] == ["grand", "grand.far"]
+
+
+def test_a_piano_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    write_piano(tmp_path, "grand", 261.6)
+    (tmp_path / "grand.flac").write_text("no sound")
+    with pytest.raises(DataError, match=r"grand.csv: no piano can be made of it and grand.flac"):
+        load_instruments(tmp_path, RATE)
 
 
 def test_labels_are_where_the_passage_sounds(pianos: list[Instrument]) -> None:
@@ -142,6 +157,12 @@ def test_performances_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.keys, other.keys)
         np.testing.assert_array_equal(one.pedal, other.pedal)
+
+
+def test_a_performance_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.mid").write_bytes(b"MThd and no more")
+    with pytest.raises(NoteFileError, match=r"broken.mid: is not a readable MIDI file"):
+        load_performances(tmp_path, tmp_path / "cache")
 
 
 def test_a_performance_without_notes_is_left_out(tmp_path: Path) -> None:

@@ -261,6 +261,54 @@ def test_a_run_may_begin_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.M
     assert all(torch.equal(weight, begun[0][name]) for name, weight in first.items())
 
 
+def test_a_run_knows_what_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_piece(tmp_path / "data", "piece")
+    recipe, data = read_recipe(small_recipe(tmp_path, 1, 1)), TrainingData(recordings=[tmp_path / "data"])
+    train(recipe, data, tmp_path / "first")
+    model, info = load_checkpoint(tmp_path / "first" / "checkpoint.safetensors")
+    before, run = tmp_path / "before.safetensors", tmp_path / "second"
+    save_checkpoint(before, model, info.config, name="before", training={"hours_heard": 5.0})
+    real, interrupted = Trainer.run, ["note"]
+
+    def stopped(trainer: Trainer, *arguments: Any) -> None:
+        if trainer.settings.phase in interrupted:
+            raise KeyboardInterrupt
+        real(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, data, run, start=before)
+    with pytest.raises(RecipeError, match="nothing of it was saved yet; give --init again"):
+        train(recipe, data, run)
+    interrupted[:] = ["velocity"]
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, data, run, start=before)
+    interrupted.clear()
+    with pytest.raises(RecipeError, match=r"second: began with another checkpoint than .*; leave --init out"):
+        train(recipe, data, run, start=tmp_path / "first" / "checkpoint.safetensors")
+    begun: list[bool] = []
+    monkeypatch.setattr(Trainer, "start_from", lambda *_, new_velocity: begun.append(new_velocity))
+    train(recipe, data, run)
+    assert begun == [False]  # the velocity network is that of the checkpoint, not a copy of the note network
+    exported = run / "checkpoint.safetensors"
+    exported.unlink()
+    train(recipe, data, run, export_only=True)
+    assert checkpoint_info(exported).training["hours_heard"] == 5.0
+
+
+def test_a_run_without_a_note_network_of_its_own_is_exported_without_the_checkpoint(tmp_path: Path) -> None:
+    write_piece(tmp_path / "data", "piece")
+    data = TrainingData(recordings=[tmp_path / "data"])
+    train(read_recipe(small_recipe(tmp_path, 1, 1)), data, tmp_path / "first")
+    recipe, run = read_recipe(small_recipe(tmp_path, 0, 1)), tmp_path / "second"
+    train(recipe, data, run, start=tmp_path / "first" / "checkpoint.safetensors")
+    exported = run / "checkpoint.safetensors"
+    weights = load_file(exported)
+    exported.unlink()
+    train(recipe, data, run, export_only=True)
+    assert all(torch.equal(weight, weights[name]) for name, weight in load_file(exported).items())
+
+
 @pytest.mark.parametrize(
     ("text", "fact"),
     [

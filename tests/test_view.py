@@ -261,6 +261,14 @@ def test_view_alone_transcribes(model: list[str], tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "song.csv", "song.wav"]
 
 
+def test_view_replaces_its_page_in_a_folder_too(model: list[str], tmp_path: Path) -> None:
+    song = write_audio(tmp_path / "song.wav", swelling_noise(0, 2 * RATE), RATE)
+    for _ in range(2):
+        result = call("view", song, "-o", tmp_path / "pages", *model)
+        assert result.exit_code == 0, result.output
+    assert data_of(tmp_path / "pages" / "song.html")["notes_from"] == "tiny"
+
+
 def test_transcribing_writes_a_page_beside_the_notes(model: list[str], tmp_path: Path) -> None:
     song = write_audio(tmp_path / "song.wav", swelling_noise(0, 2 * RATE), RATE)
     page = tmp_path / "page.html"

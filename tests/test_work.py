@@ -367,6 +367,19 @@ def test_the_watcher_sees_each_recording_begin_and_advance_to_its_end(
     assert all(seconds == sorted(seconds) for seconds in diary.seconds.values())
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "seconds"), [(0.5, 1.25, 0.75), (1.5, None, 0.5), (0.5, 60.0, 1.5), (0.0, 1.0, 1.0)]
+)
+def test_the_watcher_is_told_how_long_the_part_is(
+    start: float, end: float | None, seconds: float, tmp_path: Path, alone: Transcriber, settings: Settings
+) -> None:
+    settings, diary = replace(settings, start=start, end=end), Diary()
+    outcomes_of(plan([recording(tmp_path / "a.wav", 2.0)], tmp_path / "out"), alone, settings, diary)
+    assert [told for _, told in diary.started_with] == [pytest.approx(seconds)]
+    ((*_, last),) = diary.seconds.values()
+    assert last == pytest.approx(seconds)
+
+
 def test_json_tells_the_source_the_part_and_the_model(
     tmp_path: Path, alone: Transcriber, settings: Settings
 ) -> None:

@@ -12,6 +12,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from ..errors import DataError
 from ..model import NOTE_STATES, OFF
 from ..note_array import NoteArray
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH
@@ -20,19 +21,32 @@ from .labels import FrameLabels
 Audio = NDArray[np.float32]
 
 
-def load_rooms(audio: Path, table: Path) -> list[Audio]:
-    """Impulse responses cut from one audio file by a table of `start` and `length` in samples.
+def load_rooms(audio: Path, table: Path, sample_rate: int) -> list[Audio]:
+    """Impulse responses cut from one audio file, of which the first channel counts.
 
-    Where the table tells `direct_sample`, what lies before the direct sound is left out.
+    Args:
+        audio: all responses, one after the other.
+        table: CSV with `start` and `length` (in samples of the file) of each. Where it tells `direct_sample`,
+            what lies before the direct sound is left out.
+        sample_rate: of the responses.
+
+    Raises:
+        DataError: one of the files cannot be read.
     """
-    samples, _ = soundfile.read(audio, dtype="float32")
-    with table.open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    rooms = []
-    for row in rows:
-        first = int(row["start"])
-        rooms.append(samples[first + int(row.get("direct_sample") or 0) : first + int(row["length"])])
-    return rooms
+    try:
+        samples, rate = soundfile.read(audio, dtype="float32", always_2d=True)
+        with table.open(newline="") as lines:
+            rows = [
+                (int(row["start"]), int(row["length"]), int(row.get("direct_sample") or 0))
+                for row in csv.DictReader(lines)
+            ]
+    except (OSError, soundfile.SoundFileError, KeyError, ValueError) as error:
+        fact = f"{type(error).__name__}: {error}"
+        raise DataError(f"{table}: rooms cannot be read with {audio.name} ({fact}); correct them") from error
+    rooms = [samples[first + direct : first + length, 0] for first, length, direct in rows]
+    if rate == sample_rate:
+        return rooms
+    return [soxr.resample(room, rate, sample_rate, quality="HQ") for room in rooms]
 
 
 @dataclass(frozen=True)

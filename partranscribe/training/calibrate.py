@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from ..acoustic import acoustic, windows
 from ..config import Config, DecodeConfig
 from ..decode import Frames, NoteCollector, compiled_loop, decode_batch, initial_state
+from ..errors import DataError
 from ..frontend import LogMel
 from ..model import Features, Par
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN
@@ -27,6 +28,7 @@ from .data import Recording, floats
 if TYPE_CHECKING:
     from ..openvino_decode import OpenVinoLoop
 
+_BEGINNING = DecodeConfig(between_frames=True)
 _ONSET_BIASES: list[dict[str, Any]] = [
     {"onset_bias": bias, "reonset_bias": bias} for bias in (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5)
 ]
@@ -63,9 +65,9 @@ class HeldOut:
         seconds = self.config.front_end.seconds_per_frame
         scores = []
         for piece, count, wanted in zip(decoded, self.frames, self.notes, strict=True):
-            heard = Frames(piece.state[:count], piece.velocity[:count], piece.confidence[:count])
             collector = NoteCollector(seconds, settings)
-            scores.append(score(without_overlaps([*collector.push(heard), *collector.finish()]), wanted))
+            found = [*collector.push(piece.part(slice(count))), *collector.finish()]
+            scores.append(score(without_overlaps(found), wanted))
         return average(scores)
 
 
@@ -85,6 +87,9 @@ def hold_out(model: Par, config: Config, recordings: Sequence[Recording], second
         config: its front end and network.
         recordings: one or more.
         seconds: of each.
+
+    Raises:
+        DataError: no note begins in any of them.
     """
     device, rate = next(model.parameters()).device, config.front_end.sample_rate
     log_mel, samples = LogMel(config.front_end).to(device), round(seconds * rate)
@@ -104,6 +109,9 @@ def hold_out(model: Par, config: Config, recordings: Sequence[Recording], second
         notes.append(
             [Note(on, off, int(pitch), int(velocity)) for on, off, pitch, velocity in begun.tolist()]
         )
+    if not features:
+        fact = f"{recordings[0].name}: no note begins in the first {seconds:g} s, nor in those of any other"
+        raise DataError(f"{fact} that is held out; hold out another")
     padded = [
         Features(*(F.pad(part, (0, 0, 0, 0, 0, max(frames) - count)) for part in piece))
         for piece, count in zip(features, frames, strict=True)
@@ -137,7 +145,7 @@ def validate_quickly(model: Par, held_out: HeldOut) -> Score:
         model: in evaluation mode.
         held_out: from `hold_out`.
     """
-    tried = (DecodeConfig(restrike_frames=2, offset_bias=bias) for bias in (0.0, 0.5, 1.0))
+    tried = (replace(_BEGINNING, restrike_frames=2, offset_bias=bias) for bias in (0.0, 0.5, 1.0))
     return max((measure(model, held_out, settings) for settings in tried), key=_worth)
 
 
@@ -158,7 +166,7 @@ def calibrate(model: Par, held_out: HeldOut, others: Sequence[HeldOut] = ()) -> 
         held_out: from `hold_out`.
         others: of other kinds, which may have been trained on.
     """
-    best, sets = DecodeConfig(), [held_out, *others]
+    best, sets = _BEGINNING, [held_out, *others]
     highest = _worth(measure(model, held_out, best))
     for changes in (*_RESTRIKES, *_OFFSET_BIASES, *_ONSET_BIASES, *_OFFSET_BIASES):
         changed = replace(best, **changes)

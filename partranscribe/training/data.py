@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from ..audio import AUDIO_SUFFIXES, read_blocks
 from ..config import FrontEndConfig
-from ..errors import PartranscribeError
+from ..errors import DataError
 from ..loudness import gain_to, loudness
 from ..manifest import Manifest, has_made
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, NoteArray, note_array
@@ -26,11 +26,6 @@ from ..notes import HIGHEST_PITCH, LOWEST_PITCH
 from ..paths import is_file, is_hidden
 from .augment import Augmenter, ContextNoise
 from .labels import context_labels, forgiving_labels, frame_labels, silence_before
-
-
-class DataError(PartranscribeError):
-    """What is trained on cannot be used."""
-
 
 PASSAGE_MARGIN = 1.0  # seconds around a passage whose notes are told: context noise may move them into it
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
+from ..audio import AUDIO_SUFFIXES
+from ..errors import DataError
 from ..loudness import gain_to
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, VELOCITY_COLUMN
 from ..sampler import Instrument, SamplerSettings, load_instrument
@@ -178,10 +181,23 @@ def load_performances(folder: Path, cache: Path) -> list[Performance]:
 
 
 def load_instruments(folder: Path, sample_rate: int) -> list[Instrument]:
-    """The sampled pianos of a folder, each a table with a sound file of the same name beside it."""
+    """The sampled pianos of a folder, each a table with a sound file of the same name beside it.
+
+    Raises:
+        DataError: one of them cannot be read.
+    """
     return [
-        load_instrument(audio, table, sample_rate)
+        _load_instrument(audio, table, sample_rate)
         for table in sorted(folder.glob("*.csv"))
-        for audio in sorted(folder.glob(f"{table.stem}.*"))
-        if audio != table
+        for audio in sorted(folder.iterdir())
+        if audio.stem == table.stem and audio.suffix.lower() in AUDIO_SUFFIXES
     ]
+
+
+def _load_instrument(audio: Path, table: Path, sample_rate: int) -> Instrument:
+    try:
+        return load_instrument(audio, table, sample_rate)
+    except (OSError, soundfile.SoundFileError, KeyError, ValueError) as error:
+        fact = f"{type(error).__name__}: {error}"
+        wrong = f"{table}: no piano can be made of it and {audio.name}"
+        raise DataError(f"{wrong} ({fact}); correct them") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,13 +13,14 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 import torch
 
-from ..checkpoint import load_checkpoint, save_checkpoint
+from ..checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
 from ..config import Config, FrontEndConfig, ModelConfig, settings_from_dict
 from ..errors import PartranscribeError
 from ..file_lock import lock
 from ..model import Par
 from ..sampler import Instrument
 from ..score import Measure, Score
+from ..whole_file import whole_file
 from .augment import Augmenter, ContextNoise, load_rooms
 from .calibrate import calibrate, hold_out, measure, validate_quickly
 from .data import Mixture, Recording, Recordings, Source, load_folder
@@ -39,9 +41,9 @@ _SECTIONS = ("model", "front_end", "augment", "context_noise", "played", *get_ar
 _DEEPEST = 8  # recipes that extend each other
 _VALIDATION_PIECES, _VALIDATION_SECONDS = 8, 20.0
 _CALIBRATION_PIECES, _CALIBRATION_SECONDS = 24, 60.0
-_TRAINED_SECONDS = 30.0  # of each piece that was trained on, for the calibration of offsets
+_TRAINED_SECONDS = 30.0  # of each piece that was trained on, for the calibration of biases
 _UNMOVED = 0.001  # of an F1 of 0..1
-_LOCK = "in_use.lock"
+_LOCK, _BEGINNING = "in_use.lock", "began_with.json"
 
 
 class RecipeError(PartranscribeError):
@@ -174,32 +176,32 @@ def train(
         recipe: what is trained and how.
         data: what on.
         run: folder of the run: its state, its logs, and at the end `checkpoint.safetensors`.
-        start: a checkpoint to begin with in place of random weights; its hours of audio count as heard.
+        start: a checkpoint to begin with in place of random weights; its hours of audio count as heard. A run
+            that goes on knows what it began with.
         device: where to train.
         report: is told of the progress, as the logs in `run` are.
         export_only: export the run as it stands, without training on.
 
     Raises:
-        RecipeError: there is nothing to train on, or nothing to export; or `run` cannot be written to, or
-            another process trains there.
+        RecipeError: there is nothing to train on, or nothing to export; or `run` cannot be written to, began
+            with another checkpoint, or another process trains there.
     """
     keep_freed_memory()
     device, report = device or torch.device("cpu"), report or _silent
     config = recipe.config
     with nullcontext() if export_only else _alone(run):
         loaded = _load(data, run, config.front_end)
-        rooms = [] if data.rooms is None else load_rooms(data.rooms.with_suffix(".flac"), data.rooms)
+        rate = config.front_end.sample_rate
+        rooms = [] if data.rooms is None else load_rooms(data.rooms.with_suffix(".flac"), data.rooms, rate)
         augmenters = {phase: replace(one, rooms=rooms) for phase, one in recipe.augmenters.items()}
-        model, heard, heard_before = None, 0.0, 0.0
-        if start is not None:
-            model, info = load_checkpoint(start)
-            heard_before = info.training.get("hours_heard", 0.0)
+        beginning = _Beginning.of(run, start)
+        if beginning is not None and not export_only:
+            beginning.keep(run)
+        model = None if start is None else load_checkpoint(start)[0]
+        heard, missing = 0.0, ""
         for phase, settings in recipe.phases.items():
             if not settings.updates and not settings.minutes:
-                if model is None:
-                    raise RecipeError(
-                        f"the {phase} network is left out, and there is none to keep; give --init"
-                    )
+                missing = phase if model is None else ""
                 continue
             source = loaded.source(recipe.played, phase)
             trainer = Trainer(config, settings, source, augmenters[phase], recipe.noise, run / phase, device)
@@ -207,18 +209,61 @@ def train(
             if export_only and not resumed:
                 continue
             if not resumed and model is not None:
-                trainer.start_from(model, new_velocity=start is None)
+                trainer.start_from(model, new_velocity=beginning is None)
+            elif not resumed and missing:
+                fact = f"the {missing} network is left out, and there is none to keep"
+                raise RecipeError(f"{fact}; give --init")
+            elif not resumed and beginning is not None:
+                fact = f"{run}: began with a checkpoint, and nothing of it was saved yet"
+                raise RecipeError(f"{fact}; give --init again")
             if not export_only:
                 trainer.run(log_to(run / phase, report), loaded.validation(config))
             model = trainer.averaged()
             heard = max(heard, trainer.hours_heard)
         if model is None or not heard:
             raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
+        heard_before = 0.0 if beginning is None else beginning.hours_heard
         told = {"hours_heard": round(heard_before + heard, 1), "data": data.names}
-        others = loaded.trained(recipe.played, augmenters["note"])
+        others = loaded.trained(recipe.played, augmenters["note"]) if loaded.held_out else []
         export(
             model, config, loaded.held_out, others, run / "checkpoint.safetensors", recipe.name, told, report
         )
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """The checkpoint that a run began with, which its folder keeps in mind.
+
+    Args:
+        sha256: of the file.
+        hours_heard: of audio, by its note network.
+    """
+
+    sha256: str
+    hours_heard: float
+
+    @classmethod
+    def of(cls, run: Path, start: Path | None) -> _Beginning | None:
+        """What a run began or begins with; None for random weights.
+
+        Raises:
+            RecipeError: it began with something else.
+        """
+        path = run / _BEGINNING
+        known = cls(**json.loads(path.read_text("utf-8"))) if path.exists() else None
+        if start is None:
+            return known
+        info = checkpoint_info(start)
+        given = cls(info.sha256, info.training.get("hours_heard", 0.0))
+        if known not in (None, given):
+            fact = f"{run}: began with another checkpoint than {start}"
+            raise RecipeError(f"{fact}; leave --init out to go on, or name another folder")
+        return given
+
+    def keep(self, run: Path) -> None:
+        """Have the folder of a run keep it in mind."""
+        with whole_file(run / _BEGINNING) as temporary:
+            temporary.write_text(json.dumps(asdict(self)), "utf-8")
 
 
 @contextmanager
@@ -253,7 +298,7 @@ def export(
         model: in evaluation mode.
         config: its front end and network.
         held_out: recordings to calibrate on; without any, nothing is calibrated or halved.
-        others: recordings of other kinds, for the calibration of offsets.
+        others: recordings of other kinds, for the calibration of biases.
         path: of the checkpoint.
         name, training: what it says of itself.
         report: is told of the calibration.

@@ -6,17 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pretty_midi
 from numpy.typing import NDArray
 
-from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN, NoteArray, next_strikes
-from ..note_io import PEDAL_THRESHOLD, without_overlaps
-from ..notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES, Note
+from ..note_array import (
+    OFFSET_COLUMN,
+    ONSET_COLUMN,
+    PITCH_COLUMN,
+    VELOCITY_COLUMN,
+    NoteArray,
+    next_strikes,
+    note_array,
+)
+from ..note_io import PEDAL_THRESHOLD, read_midi, without_overlaps
+from ..notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES
 from ..sampler import Instrument, SamplerSettings, Voices
 from .data import Passage, notes_near
 from .resonance import ringing
-
-_SUSTAIN_PEDAL = 64  # the MIDI controller
 
 
 @dataclass(frozen=True)
@@ -38,24 +43,15 @@ class Performance:
 
 
 def load_performance(path: Path) -> Performance:
-    """Keys and sustain pedal of a MIDI file; keys that a piano does not have are left out."""
-    midi = pretty_midi.PrettyMIDI(str(path))
-    parts = [part for part in midi.instruments if not part.is_drum]
-    keys = without_overlaps(
-        Note(float(key.start), float(key.end), key.pitch, key.velocity)
-        for part in parts
-        for key in part.notes
-        if LOWEST_PITCH <= key.pitch <= HIGHEST_PITCH
-    )
-    pedal = [
-        (float(change.time), float(change.value))
-        for part in parts
-        for change in part.control_changes
-        if change.number == _SUSTAIN_PEDAL
-    ]
-    rows = [(key.onset, key.offset, key.pitch, key.velocity) for key in keys]
+    """Keys and sustain pedal of a MIDI file; keys that a piano does not have are left out.
+
+    Raises:
+        NoteFileError: the file cannot be read.
+    """
+    keys, pedal = read_midi(path)
+    keys = without_overlaps(key for key in keys if LOWEST_PITCH <= key.pitch <= HIGHEST_PITCH)
     events = sorted(pedal, key=lambda event: event[0])
-    return Performance(np.array(rows, float).reshape(-1, 4), np.array(events, float).reshape(-1, 2))
+    return Performance(note_array(keys), np.array(events, float).reshape(-1, 2))
 
 
 def vary(
