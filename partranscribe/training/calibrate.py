@@ -168,7 +168,7 @@ def calibrate(model: Par, held_out: HeldOut, others: Sequence[HeldOut] = ()) -> 
     """
     best, sets = _BEGINNING, [held_out, *others]
     highest = _worth(measure(model, held_out, best))
-    for changes in (*_RESTRIKES, *_OFFSET_BIASES, *_ONSET_BIASES, *_OFFSET_BIASES):
+    for changes in (*_RESTRIKES, *_OFFSET_BIASES, *_ONSET_BIASES, *_RESTRIKES, *_OFFSET_BIASES):
         changed = replace(best, **changes)
         if changed == best:
             continue
