@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from .errors import OutputError
 from .file_lock import lock
 from .owner import Owner
 from .paths import sha256_of
+from .whole_file import partial_name, remove_abandoned
 
 NAME = "partranscribe.jsonl"
 CLAIMS = ".partranscribe"
@@ -378,9 +378,7 @@ class Claims:
                 dead = not claim.owner.lives(now - _beat(claim))
                 if dead and claim.key and manifest.get(claim.key) is not None:
                     claim.path.unlink()
-            for probe in place.glob("n[eo]w-*"):
-                if now - probe.stat().st_mtime > _BEAT_SECONDS:
-                    probe.unlink()
+            remove_abandoned(place)
 
     def _show_life(self) -> None:
         while not self._ended.wait(_BEAT_SECONDS):
@@ -398,7 +396,7 @@ def _create(path: Path, text: str) -> None:
         FileExistsError: another did.
         OSError: it cannot be written.
     """
-    new = path.with_name(f"new-{secrets.token_hex(6)}")
+    new = path.with_name(partial_name(""))
     try:
         new.write_text(text, "utf-8")
         try:
@@ -420,6 +418,8 @@ def _claims(place: Path, name: str) -> list[_Claim]:
     """
     found = []
     for path in place.glob(f"{name}.[0-9]*"):
+        if path.name.startswith("."):  # about to be one
+            continue
         try:
             about = json.loads(path.read_text("utf-8"))
             owner = Owner(about["host"], about["process"], about["started"])
@@ -436,7 +436,7 @@ def _beat(claim: _Claim) -> float:
 
 def _now(place: Path) -> float:
     """The time by the clock of a folder's file system, which may be another machine's."""
-    probe = place / f"now-{secrets.token_hex(6)}"
+    probe = place / partial_name("")
     probe.touch()
     try:
         return probe.stat().st_mtime

@@ -173,12 +173,12 @@ def test_no_link_leads_the_manifest_out_of_its_folder(tmp_path: Path, settings: 
 def test_no_link_leads_claims_out_of_their_folder(tmp_path: Path, settings: Settings) -> None:
     jobs = plan([songs(tmp_path / "in", "a")], None)
     (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "now-a").touch()
-    os.utime(tmp_path / "outside" / "now-a", (0, 0))
+    (tmp_path / "outside" / ".part-here-1-0-a").touch()
+    os.utime(tmp_path / "outside" / ".part-here-1-0-a", (0, 0))
     (tmp_path / "in" / CLAIMS).symlink_to(tmp_path / "outside")
     (outcome,) = run(jobs, settings, processes=0).outcomes
     assert f"{CLAIMS}: is a link or a pipe" in str(outcome.error)
-    assert names(tmp_path / "outside") == ["now-a"]
+    assert names(tmp_path / "outside") == [".part-here-1-0-a"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no pipes with names there")
