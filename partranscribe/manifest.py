@@ -378,7 +378,7 @@ class Claims:
                 dead = not claim.owner.lives(now - _beat(claim))
                 if dead and claim.key and manifest.get(claim.key) is not None:
                     claim.path.unlink()
-            remove_abandoned(place)
+            remove_abandoned(place, age=_BEAT_SECONDS, now=now)
 
     def _show_life(self) -> None:
         while not self._ended.wait(_BEAT_SECONDS):

@@ -80,8 +80,14 @@ def partial_name(suffix: str) -> str:
     return f"{_PARTIAL}{owner.host}-{owner.process}-{owner.started}-{secrets.token_hex(6)}{suffix}"
 
 
-def remove_abandoned(folder: Path) -> None:
-    """Take away what processes that were killed have left in a folder, half written."""
+def remove_abandoned(folder: Path, *, age: float = _DAY, now: float | None = None) -> None:
+    """Take away what processes that were killed have left in a folder, half written.
+
+    Args:
+        folder: where.
+        age: seconds after which whatever is left has been left, whoever began it.
+        now: the time by the clock of the folder's file system; None for that of this machine.
+    """
     for path in folder.glob(f"{_PARTIAL}*"):
         host, process, started, *token = path.name.removeprefix(_PARTIAL).split("-", 3) + [""] * 3
         if not process.isdecimal() or not token[0]:
@@ -89,7 +95,7 @@ def remove_abandoned(folder: Path) -> None:
         owner = Owner(host, int(process), started)
         with suppress(OSError):
             # Another machine's clock may differ from this one's, but not by a day.
-            old = time.time() - path.stat().st_mtime > _DAY
+            old = (time.time() if now is None else now) - path.stat().st_mtime > age
             if old or (owner.is_here and not owner.lives(0.0)):
                 path.unlink()
 
