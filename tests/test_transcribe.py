@@ -365,6 +365,16 @@ def test_a_device_that_is_not_there_is_told(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_cuda_notes_do_not_depend_on_where_the_audio_is_cut(
+    tiny_checkpoint: Path, audio: NDArray[np.float32]
+) -> None:
+    on_cuda = Transcriber(tiny_checkpoint, "cuda")
+    expected = on_cuda.transcribe_audio(audio)
+    for size in (1000, 16_000, len(audio)):
+        assert on_cuda.transcribe_blocks(blocks_of(audio, size)) == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_cuda_hears_the_notes_of_the_cpu(
     tiny_checkpoint: Path, audio: NDArray[np.float32], whole: Transcription
 ) -> None:
