@@ -15,6 +15,7 @@ from pathlib import Path
 from partranscribe import Transcriber
 from partranscribe.audio import AUDIO_SUFFIXES
 from partranscribe.notes import Note
+from partranscribe.remote import files_below
 
 TOLERANCE = 0.001  # seconds
 
@@ -53,8 +54,8 @@ def main() -> None:
     plain = Transcriber(arguments.model, "cpu", engine="torch")
     fast = Transcriber(arguments.model, arguments.device, precision=arguments.precision)
     counts: Counter[str] = Counter()
-    for path in sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
-        expected, found = (one.transcribe(path).notes for one in (plain, fast))
+    for path in files_below(arguments.folder, AUDIO_SUFFIXES):
+        expected, found = (one.transcribe(arguments.folder / path).notes for one in (plain, fast))
         here = Counter(
             {
                 "notes": len(expected),

@@ -16,6 +16,7 @@ import torch
 from partranscribe import Transcriber
 from partranscribe.acoustic import PRECISIONS
 from partranscribe.audio import AUDIO_SUFFIXES
+from partranscribe.remote import files_below
 from partranscribe.transcribe import Transcription
 
 WARM_UP_SECONDS = 60.0  # of the first recordings
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="likewise, float32")
     arguments = parser.parse_args()
-    paths = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    paths = [arguments.folder / path for path in files_below(arguments.folder, AUDIO_SUFFIXES)]
     for model in arguments.model or ["par_compact"]:
         for precision in arguments.precision or ["float32"]:
             print(measure(model, arguments.device, precision, paths), flush=True)

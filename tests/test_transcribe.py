@@ -364,7 +364,10 @@ def test_a_device_that_is_not_there_is_told(
     assert issubclass(DeviceError, PartranscribeError)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+on_cuda_only = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@on_cuda_only
 def test_on_cuda_notes_do_not_depend_on_where_the_audio_is_cut(
     tiny_checkpoint: Path, audio: NDArray[np.float32]
 ) -> None:
@@ -374,7 +377,7 @@ def test_on_cuda_notes_do_not_depend_on_where_the_audio_is_cut(
         assert on_cuda.transcribe_blocks(blocks_of(audio, size)) == expected
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@on_cuda_only
 def test_cuda_hears_the_notes_of_the_cpu(
     tiny_checkpoint: Path, audio: NDArray[np.float32], whole: Transcription
 ) -> None:
