@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -11,6 +12,7 @@ _SPAN_SECONDS = 0.4
 _SILENCE_DB = -70.0  # spans below it do not count, so that a recording of silence has no loudness
 _PAUSE_DB = -20.0  # nor do those so far below the mean of the rest
 _MOST_GAIN_DB = 30.0  # beyond it, what is loud is a fault, and what is soft is noise
+_KEPT_SECONDS = 600.0  # of a recording, which take 38 MB at 16 kHz; a longer one is read twice
 
 Samples = NDArray[np.float32]
 
@@ -56,16 +58,34 @@ def gain_to(level: float, loud: float | None) -> float:
 
 
 def brought_to(level: float, read: Callable[[], Iterable[Samples]], sample_rate: int) -> Iterator[Samples]:
-    """The blocks of a recording, which is read twice, with the gain that brings all of it to a level.
+    """The blocks of a recording with the gain that brings all of it to a level; a long one is read twice.
 
     Args:
-        level: RMS in decibels; 0 leaves the recording as it is, and reads it once.
+        level: RMS in decibels; 0 leaves the recording as it is.
         read: its blocks, from the beginning.
         sample_rate: of them.
     """
     if level == 0:
         yield from read()
         return
-    gain = np.float32(gain_to(level, loudness(read(), sample_rate)))
-    for block in read():
+    kept: deque[Samples] = deque()
+    gain = np.float32(gain_to(level, loudness(_keeping(read(), kept, sample_rate), sample_rate)))
+    for block in _taken(kept) if kept else read():
         yield block * gain
+
+
+def _keeping(blocks: Iterable[Samples], kept: deque[Samples], sample_rate: int) -> Iterator[Samples]:
+    """The same blocks, of which none is kept once there are too many."""
+    samples = 0
+    for block in blocks:
+        samples += len(block)
+        if samples <= _KEPT_SECONDS * sample_rate:
+            kept.append(block)
+        else:
+            kept.clear()
+        yield block
+
+
+def _taken(kept: deque[Samples]) -> Iterator[Samples]:
+    while kept:
+        yield kept.popleft()

@@ -62,7 +62,11 @@ def test_gain_stays_within_30_db() -> None:
     assert gain_to(-35, 0) == pytest.approx(10 ** (-30 / 20))
 
 
-def test_a_recording_is_brought_to_a_level_as_a_whole() -> None:
+@pytest.mark.parametrize(("kept_seconds", "expected_reads"), [(4.0, 1), (3.9, 2)])
+def test_a_recording_is_brought_to_a_level_as_a_whole_and_a_long_one_read_twice(
+    kept_seconds: float, expected_reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("partranscribe.loudness._KEPT_SECONDS", kept_seconds)
     reads = []
 
     def read() -> Iterator[NDArray[np.float32]]:
@@ -70,10 +74,20 @@ def test_a_recording_is_brought_to_a_level_as_a_whole() -> None:
         yield from (sine(2), sine(2, 0.05))
 
     blocks = list(brought_to(-35.0, read, RATE))
-    assert len(reads) == 2
+    assert len(reads) == expected_reads
+    assert len(blocks) == 2
     assert loudness(blocks, RATE) == pytest.approx(-35, abs=1e-4)
     np.testing.assert_allclose(blocks[1], blocks[0] * 0.5, atol=1e-6)
     assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
+
+
+def test_samples_are_the_same_however_long_the_recording_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [sine(2), sine(2, 0.05), sine(1, 0.2)]
+    kept = [*brought_to(-35.0, lambda: iter(blocks), RATE)]
+    monkeypatch.setattr("partranscribe.loudness._KEPT_SECONDS", 3.0)
+    np.testing.assert_array_equal(
+        np.concatenate([*brought_to(-35.0, lambda: iter(blocks), RATE)]), np.concatenate(kept)
+    )
 
 
 def test_level_0_reads_once_and_changes_nothing() -> None:
