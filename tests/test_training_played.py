@@ -18,11 +18,10 @@ from partranscribe.sampler import Instrument
 from partranscribe.training import played
 from partranscribe.training.augment import Augmenter
 from partranscribe.training.played import Played, PlayedConfig, load_instruments, load_performances
-from partranscribe.training.synthesis import Performance
+from partranscribe.training.synthesis import NO_PEDAL, Performance
 
 RATE = 16_000
 PLAIN = PlayedConfig(transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))
-NO_PEDAL = np.zeros((0, 2))
 
 
 def write_piano(folder: Path, name: str, hertz: float) -> None:

@@ -16,13 +16,16 @@ from safetensors.torch import load_file
 
 from partranscribe.checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
 from partranscribe.cli import main
-from partranscribe.config import DecodeConfig
+from partranscribe.config import DecodeConfig, FrontEndConfig
 from partranscribe.model import Par
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
+from partranscribe.training import recipe as recipe_module
+from partranscribe.training.augment import Augmenter
 from partranscribe.training.loop import Trainer
+from partranscribe.training.played import PlayedConfig
 from partranscribe.training.recipe import RecipeError, TrainingData, read_recipe, train
-from synth import melody, write_audio
+from synth import melody, sampled_piano, write_audio
 
 RATE = 16_000
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -105,6 +108,25 @@ def test_a_phase_may_change_audio_in_its_own_way(tmp_path: Path) -> None:
     augmenters = read_recipe(path).augmenters
     assert (augmenters["note"].gain_db, augmenters["velocity"].gain_db) == (0.0, 3.0)
     assert augmenters["velocity"].max_cents == 0.0
+
+
+def test_note_lists_of_recordings_may_be_played(tmp_path: Path) -> None:
+    notes = write_piece(tmp_path / "data", "piece")
+    write_audio(tmp_path / "data" / "piece.wav", np.zeros(6 * RATE, np.float32), RATE)
+    write_piece(tmp_path / "data", "piece_own")
+    (tmp_path / "pianos").mkdir()
+    sampled_piano(tmp_path / "pianos", RATE)
+    (tmp_path / "performances").mkdir()
+    write_notes(tmp_path / "performances" / "high.mid", [Note(0.0, 9.0, 100, 64)])
+    data = TrainingData([tmp_path / "data"], "_own", tmp_path / "performances", tmp_path / "pianos")
+    loaded = recipe_module._load(data, tmp_path / "run", FrontEndConfig())
+    settings = PlayedConfig(share=0.0, note_list_share=1.0, transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))
+    audio, found = loaded.source(settings, "note").draw(9 * RATE, 0, np.random.default_rng(0))
+    assert np.abs(audio).max() > 0.01
+    assert {int(pitch) for pitch in found[:, 2]} <= {note.pitch for note in notes}
+    recordings, played = loaded.trained(settings, Augmenter(noise_share=0.0))
+    assert [recording.name for recording in recordings] == ["piece"]
+    assert all(len(passage.notes) for passage in played)
 
 
 def test_one_piece_is_learnt_by_heart(tmp_path: Path) -> None:
@@ -317,6 +339,7 @@ def test_a_run_without_a_note_network_of_its_own_is_exported_without_the_checkpo
         ("[model]\nhed = 'full'", "hed"),
         ("[note]\nbatch = 0", "batch"),
         ("[played]\nshare = 2.0", "share"),
+        ("[played]\nshare = 0.7\nnote_list_share = 0.4", "more than 1 together"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path: Path, text: str, fact: str) -> None:

@@ -14,6 +14,7 @@ from partranscribe.note_io import extend_by_pedal, without_overlaps
 from partranscribe.notes import Note, in_order
 from partranscribe.sampler import Instrument, SamplerSettings
 from partranscribe.training.synthesis import (
+    NO_PEDAL,
     Performance,
     load_performance,
     render_excerpt,
@@ -23,8 +24,6 @@ from partranscribe.training.synthesis import (
 )
 from synth import sampled_piano
 from test_sampler import NEAR, RATE, loudness, notes_of, play, strongest
-
-NO_PEDAL = np.zeros((0, 2))
 
 
 @pytest.fixture(scope="module")

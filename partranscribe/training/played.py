@@ -31,7 +31,9 @@ class PlayedConfig:
     """How performances are played for training.
 
     Args:
-        share: of the passages that are played; the others are cut from recordings.
+        share: of the passages that are performances.
+        note_list_share: of those that are note lists of recordings, played without a pedal; the passages that
+            are left are cut from recordings.
         transpose: semitones at most, up or down.
         tempo: range of the factor of the tempo.
         touch: range of the exponent of velocity / 127; the velocity network is trained at 1.
@@ -46,6 +48,7 @@ class PlayedConfig:
     """
 
     share: float = 0.5
+    note_list_share: float = 0.0
     transpose: int = 5
     tempo: tuple[float, float] = (0.8, 1.25)
     touch: tuple[float, float] = (0.7, 1.4)
@@ -57,8 +60,10 @@ class PlayedConfig:
     resonance_db: tuple[float, float] = (-50.0, -24.0)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share {self.share} is not within 0..1")
+        shares = self.share, self.note_list_share, 1 - self.share - self.note_list_share
+        if min(shares) < 0:
+            fact = f"share {self.share} and note_list_share {self.note_list_share}"
+            raise ValueError(f"{fact} are not from 0 on, or are more than 1 together")
 
 
 def expected_loudness(performance: Performance, settings: SamplerSettings) -> float:

@@ -28,7 +28,7 @@ from .logs import Reporter, log_to
 from .loop import Phase, TrainConfig, Trainer
 from .memory import keep_freed_memory
 from .played import Played, PlayedConfig, load_instruments, load_performances
-from .synthesis import Performance
+from .synthesis import NO_PEDAL, Performance
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -346,26 +346,31 @@ class _Loaded(NamedTuple):
     def source(self, settings: PlayedConfig, phase: Phase) -> Source:
         """What a phase is trained on. How loud a velocity is does not vary for the velocity network."""
         settings = replace(settings, touch=(1.0, 1.0)) if phase == "velocity" else settings
-        sources: list[tuple[float, Source]] = []
+        sources: list[tuple[float, Source]] = [*self._played(settings)]
         if self.recordings:
-            sources.append((1 - settings.share, Recordings(self.recordings, self.front_end)))
-        if self.performances and self.instruments:
-            played = Played(self.performances, self.instruments, settings, self.front_end.level)
-            sources.append((settings.share, played))
+            cut = 1 - settings.share - settings.note_list_share
+            sources.append((cut, Recordings(self.recordings, self.front_end)))
         if not sources:
             raise RecipeError("no recording with a note list beside it, and no performance with a piano")
         return sources[0][1] if len(sources) == 1 else Mixture(sources)
 
     def trained(self, settings: PlayedConfig, augmenter: Augmenter) -> list[list[Recording]]:
-        """Some of what is trained on: a list of recordings, and one of performances as they were heard."""
+        """Some of what is trained on: recordings, and performances and note lists as they were heard."""
         found = []
         if self.recordings:
             found.append([*spread(self.recordings, _CALIBRATION_PIECES)])
-        if self.performances and self.instruments:
-            as_played = replace(settings, transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))
-            played = Played(self.performances, self.instruments, as_played, self.front_end.level)
+        as_played = replace(settings, transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))
+        for _, played in self._played(as_played):
             found.append(played.recordings(_CALIBRATION_PIECES, _TRAINED_SECONDS, augmenter))
         return found
+
+    def _played(self, settings: PlayedConfig) -> Iterator[tuple[float, Played]]:
+        """What is played, and its share."""
+        note_lists = [Performance(recording.notes, NO_PEDAL) for recording in self.recordings]
+        kinds = ((settings.share, self.performances), (settings.note_list_share, note_lists))
+        for share, performances in kinds:
+            if share and performances and self.instruments:
+                yield share, Played(performances, self.instruments, settings, self.front_end.level)
 
     def validation(self, config: Config) -> Callable[[Par], dict[str, Any]] | None:
         """Scores of free-running decoding on a part of what is held out."""

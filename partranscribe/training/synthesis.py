@@ -23,6 +23,8 @@ from ..sampler import Instrument, SamplerSettings, Voices
 from .data import Passage, notes_near
 from .resonance import ringing
 
+NO_PEDAL = np.zeros((0, 2))
+
 
 @dataclass(frozen=True)
 class Performance:
