@@ -1,0 +1,88 @@
+"""Note lists on pianos that play by themselves: `python benchmarks/player_piano.py LISTS PIANOS FOLDER`.
+
+Makes a test set for accuracy.py of what a real player piano does and a software piano does not: dampers are
+late, by up to 0.12 s, and slow, and strings fall faster, each differently in every piece. Nothing is told of
+that: notes end where the list says so. The lists are those in LISTS and below whose names match `--only`, and
+that stand beside a recording; sampled pianos take turns, and no pedal is used, as offsets of such lists last
+as long as the pedal does already. There is no room (see `--rt60` of accuracy.py). Takes a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from partranscribe.loudness import gain_to, loudness
+from partranscribe.note_array import OFFSET_COLUMN, ONSET_COLUMN, note_array
+from partranscribe.note_io import read_notes, write_notes
+from partranscribe.notes import Note
+from partranscribe.sampler import Instrument
+from partranscribe.training.data import Passage, labelled
+from partranscribe.training.played import load_instruments
+from partranscribe.training.synthesis import NO_PEDAL, Performance, render_excerpt, vary_instrument
+
+SAMPLE_RATE = 16_000
+BEGIN, END = 20.0, 80.0  # seconds of each list, as far as it goes
+SLOWNESS, DAMPER_DELAY, EXTRA_DECAY = (1.0, 4.0), (0.0, 0.12), (0.0, 6.0)
+UNEVENNESS_DB = 0.3
+LEVEL = -30.0  # RMS in dB
+
+
+def play(notes: Sequence[Note], instrument: Instrument, seed: int) -> Passage | None:
+    """A part of a list as a piano of that kind sounds it; None where no note begins there.
+
+    Args:
+        notes: the whole list.
+        instrument: what it is played on.
+        seed: of all that differs from piano to piano.
+    """
+    keys = note_array(notes)
+    keys = keys[(keys[:, ONSET_COLUMN] >= BEGIN) & (keys[:, OFFSET_COLUMN] < END)]
+    if not len(keys):
+        return None
+    settings = vary_instrument(
+        instrument,
+        np.random.default_rng(seed),
+        unevenness_db=UNEVENNESS_DB,
+        slowness=SLOWNESS,
+        damper_delay=DAMPER_DELAY,
+        extra_decay=EXTRA_DECAY,
+    )
+    samples = round((keys[:, OFFSET_COLUMN].max() - BEGIN + 1.0) * SAMPLE_RATE)
+    audio, played = render_excerpt(Performance(keys, NO_PEDAL), instrument, BEGIN, samples, settings)
+    return Passage(audio * np.float32(gain_to(LEVEL, loudness([audio], SAMPLE_RATE))), played)
+
+
+def make(lists: Path, pianos: Path, folder: Path, only: str = "*") -> None:
+    """The recordings, and beside each its note list."""
+    folder.mkdir(parents=True, exist_ok=True)
+    instruments = load_instruments(pianos, SAMPLE_RATE)
+    chosen = [(audio.stem, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
+    for number, (name, path) in enumerate(chosen):
+        passage = play(read_notes(path), instruments[number % len(instruments)], number)
+        if passage is not None:
+            soundfile.write(folder / f"{name}.flac", passage.audio, SAMPLE_RATE)
+            rows = passage.notes.tolist()
+            write_notes(
+                folder / f"{name}.tsv",
+                [Note(onset, offset, int(pitch), int(velocity)) for onset, offset, pitch, velocity in rows],
+            )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("lists", type=Path)
+    parser.add_argument("pianos", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="*", help="names of the recordings, without their endings")
+    arguments = parser.parse_args(argv)
+    make(arguments.lists, arguments.pianos, arguments.folder, arguments.only)
+
+
+if __name__ == "__main__":
+    main()

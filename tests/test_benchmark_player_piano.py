@@ -1,0 +1,46 @@
+"""The player piano benchmark sounds note lists on sampled pianos, and keeps their offsets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from partranscribe.note_io import read_notes, write_notes
+from partranscribe.notes import Note
+from partranscribe.training.data import labelled
+from synth import sampled_piano, write_audio
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+import player_piano
+
+
+def test_lists_become_recordings_that_end_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(player_piano, "DAMPER_DELAY", (0.1, 0.1))
+    notes = [Note(1.0, 1.5, 60, 90), Note(21.0, 21.5, 60, 90), Note(22.0, 22.3, 64, 70)]
+    (tmp_path / "lists").mkdir()
+    for name in ("one_held", "one_other"):
+        write_audio(tmp_path / "lists" / f"{name}.wav", np.zeros(1600, np.float32), 16_000)
+        write_notes(tmp_path / "lists" / f"{name}.tsv", notes)
+    (tmp_path / "pianos").mkdir()
+    sampled_piano(tmp_path / "pianos", 16_000)
+    player_piano.main([*(str(tmp_path / name) for name in ("lists", "pianos", "set")), "--only", "*_held"])
+    ((recording, labels),) = labelled(tmp_path / "set")
+    found = [value for note in read_notes(labels) for value in (note.onset, note.offset, note.pitch)]
+    assert found == pytest.approx([1.0, 1.5, 60, 2.0, 2.3, 64])
+    audio, rate = soundfile.read(recording)
+    early, late, silent = (
+        np.abs(audio[round(a * rate) : round(b * rate)]).max()
+        for a, b in ((1.3, 1.4), (1.5, 1.6), (0.5, 0.9))
+    )
+    assert late > 0.5 * early
+    assert silent < 0.01 * early
+
+
+def test_a_list_without_notes_there_is_left_out(tmp_path: Path) -> None:
+    piano = sampled_piano(tmp_path, 16_000)
+    assert player_piano.play([Note(1.0, 1.5, 60, 90)], piano, 0) is None
