@@ -49,6 +49,10 @@ def performance(onsets: Sequence[float]) -> Performance:
 EVERY_SECOND = performance(np.arange(0.5, 30, 1.0).tolist())
 
 
+def test_shares_may_leave_nothing_to_be_cut() -> None:
+    assert PlayedConfig(share=0.9, note_list_share=0.1).cut_share == 0
+
+
 def test_every_table_with_a_sound_file_is_a_piano(pianos: list[Instrument]) -> None:
     assert [piano.name for piano in pianos] == ["high", "low"]
 

@@ -60,10 +60,14 @@ class PlayedConfig:
     resonance_db: tuple[float, float] = (-50.0, -24.0)
 
     def __post_init__(self) -> None:
-        shares = self.share, self.note_list_share, 1 - self.share - self.note_list_share
-        if min(shares) < 0:
+        if min(self.share, self.note_list_share, self.cut_share) < 0:
             fact = f"share {self.share} and note_list_share {self.note_list_share}"
             raise ValueError(f"{fact} are not from 0 on, or are more than 1 together")
+
+    @property
+    def cut_share(self) -> float:
+        """Of the passages that are cut from recordings."""
+        return 1 - (self.share + self.note_list_share)  # 1 - 0.9 - 0.1 would be below zero
 
 
 def expected_loudness(performance: Performance, settings: SamplerSettings) -> float:

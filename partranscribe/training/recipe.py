@@ -348,8 +348,7 @@ class _Loaded(NamedTuple):
         settings = replace(settings, touch=(1.0, 1.0)) if phase == "velocity" else settings
         sources: list[tuple[float, Source]] = [*self._played(settings)]
         if self.recordings:
-            cut = 1 - settings.share - settings.note_list_share
-            sources.append((cut, Recordings(self.recordings, self.front_end)))
+            sources.append((settings.cut_share, Recordings(self.recordings, self.front_end)))
         if not sources:
             raise RecipeError("no recording with a note list beside it, and no performance with a piano")
         return sources[0][1] if len(sources) == 1 else Mixture(sources)
