@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from partranscribe.loudness import gain_to, loudness
-from partranscribe.note_array import OFFSET_COLUMN, ONSET_COLUMN, note_array
+from partranscribe.note_array import OFFSET_COLUMN, ONSET_COLUMN, listed, note_array
 from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.sampler import Instrument
@@ -67,11 +67,7 @@ def make(lists: Path, pianos: Path, folder: Path, only: str = "*") -> None:
         passage = play(read_notes(path), instruments[number % len(instruments)], number)
         if passage is not None:
             soundfile.write(folder / f"{name}.flac", passage.audio, SAMPLE_RATE)
-            rows = passage.notes.tolist()
-            write_notes(
-                folder / f"{name}.tsv",
-                [Note(onset, offset, int(pitch), int(velocity)) for onset, offset, pitch, velocity in rows],
-            )
+            write_notes(folder / f"{name}.tsv", listed(passage.notes))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

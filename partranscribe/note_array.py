@@ -21,6 +21,13 @@ def note_array(notes: Sequence[Note]) -> NoteArray:
     return np.array(rows, np.float64).reshape(-1, 4)
 
 
+def listed(notes: NoteArray) -> list[Note]:
+    """The rows as notes, in their order."""
+    return [
+        Note(onset, offset, int(pitch), int(velocity)) for onset, offset, pitch, velocity in notes.tolist()
+    ]
+
+
 def next_strikes(notes: NoteArray) -> NDArray[np.float64]:
     """When the key of each note is struck again, or infinity: (notes,)."""
     order = np.lexsort((notes[:, ONSET_COLUMN], notes[:, PITCH_COLUMN]))

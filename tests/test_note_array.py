@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from partranscribe.note_array import next_strikes, note_array
+from partranscribe.note_array import listed, next_strikes, note_array
 from partranscribe.notes import Note
 
 
@@ -12,6 +12,12 @@ def test_a_note_is_a_row() -> None:
     rows = note_array([Note(0.5, 1.0, 60, 64), Note(1.0, 3.0, 40, 100)])
     assert rows.tolist() == [[0.5, 1.0, 60, 64], [1.0, 3.0, 40, 100]]
     assert note_array([]).shape == (0, 4)
+
+
+def test_the_rows_are_the_notes_again() -> None:
+    notes = [Note(0.5, 1.0, 60, 64), Note(1.0, 3.0, 40, 100)]
+    assert listed(note_array(notes)) == notes
+    assert listed(note_array([])) == []
 
 
 def test_the_next_strike_is_of_the_same_key() -> None:

@@ -18,7 +18,7 @@ from ..decode import Frames, NoteCollector, compiled_loop, decode_batch, initial
 from ..errors import DataError
 from ..frontend import LogMel
 from ..model import Features, Par
-from ..note_array import OFFSET_COLUMN, ONSET_COLUMN
+from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, listed
 from ..note_io import without_overlaps
 from ..notes import Note
 from ..score import Score, average, score
@@ -106,9 +106,7 @@ def hold_out(model: Par, config: Config, recordings: Sequence[Recording], second
         parts = engine.features(windows(mels, config.model.margin_frames), timings)
         features.append(Features(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True))))
         frames.append(features[-1].note.shape[1])
-        notes.append(
-            [Note(on, off, int(pitch), int(velocity)) for on, off, pitch, velocity in begun.tolist()]
-        )
+        notes.append(listed(begun))
     if not features:
         fact = f"{recordings[0].name}: no note begins in the first {seconds:g} s, nor in those of any other"
         raise DataError(f"{fact} that is held out; hold out another")
