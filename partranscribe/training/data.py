@@ -24,6 +24,7 @@ from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, NoteArray, n
 from ..note_io import SUFFIXES, read_notes
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH
 from ..paths import is_file, is_hidden
+from ..remote import files_below
 from .augment import Augmenter, ContextNoise
 from .labels import context_labels, forgiving_labels, frame_labels, silence_before
 
@@ -167,9 +168,10 @@ class Crop(NamedTuple):
 def labelled(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Every recording of a folder and below that has a note list beside it, and that list."""
     manifests: dict[Path, Manifest] = {}
-    for source in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
-        if is_hidden(source.relative_to(folder)):
+    for found in files_below(folder, AUDIO_SUFFIXES):
+        if is_hidden(found):
             continue
+        source = folder / found
         beside = [path for path in map(source.with_suffix, SUFFIXES) if is_file(path)]
         if len(beside) > 1:  # what was transcribed is no ground truth
             beside.sort(key=lambda path: has_made(path, folder, manifests))
