@@ -160,6 +160,16 @@ def test_an_error_that_a_crop_shares_counts_less() -> None:
     assert float(velocity_loss(velocity, target, level=0.1)) == pytest.approx(expected)
 
 
+def test_a_large_error_of_a_velocity_counts_linearly() -> None:
+    target = torch.tensor([[[0.5, 0.5]], [[0.4, 0.0]]])
+    velocity = target + torch.tensor([[[0.3, -0.3]], [[0.02, 9.0]]])
+    # Squared up to 0.1 and going on with that slope, 0.2: the 0.3 of the first crop, which shares none.
+    expected = (2 * (0.1**2 + 0.2 * 0.2) + 0.02**2) / 3
+    assert float(velocity_loss(velocity, target, level=1.0, linear_from=0.1)) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="velocity_linear_from"):
+        TrainConfig(velocity_linear_from=0.0)
+
+
 def test_without_a_beginning_there_is_no_velocity_to_learn() -> None:
     assert float(velocity_loss(torch.ones(1, 4, 3), torch.zeros(1, 4, 3))) == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,28 @@ def test_a_run_knows_what_it_began_with(tmp_path: Path, monkeypatch: pytest.Monk
     exported.unlink()
     train(recipe, data, run, export_only=True)
     assert checkpoint_info(exported).training["hours_heard"] == 5.0
+
+
+@pytest.mark.parametrize("hold_out", ["", "b"])
+def test_where_the_note_network_stays_so_do_the_settings_of_decoding(tmp_path: Path, hold_out: str) -> None:
+    for name in ("a", "b"):
+        write_piece(tmp_path / "data", name)
+    data = TrainingData(recordings=[tmp_path / "data"], hold_out=hold_out)
+    train(read_recipe(small_recipe(tmp_path, 1, 1)), TrainingData(data.recordings), tmp_path / "first")
+    model, info = load_checkpoint(tmp_path / "first" / "checkpoint.safetensors")
+    config = replace(info.config, decode=DecodeConfig(offset_bias=0.375, offset_shift=-0.016))
+    before, run = tmp_path / "before.safetensors", tmp_path / "second"
+    heard = {"hours_heard": 5.0, "velocity_hours_heard": 2.0}
+    save_checkpoint(before, model, config, name="before", training=heard)
+    train(read_recipe(small_recipe(tmp_path, 0, 1)), data, run, start=before)
+    exported = run / "checkpoint.safetensors"
+    for _ in range(2):  # the second time, what the run began with is no longer there
+        after = checkpoint_info(exported)
+        assert after.config.decode == config.decode
+        assert {name: after.training[name] for name in heard} == heard  # an update is a few seconds
+        exported.unlink()
+        before.unlink(missing_ok=True)
+        train(read_recipe(small_recipe(tmp_path, 0, 1)), data, run, export_only=True)
 
 
 def test_a_run_without_a_note_network_of_its_own_is_exported_without_the_checkpoint(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ class TrainConfig:
             linearly to zero.
         onset_weight, note_weight: of onset and re-onset, and of sustain and offset, in the focal loss.
         acoustic_weight: of the same loss on a linear head without context, beside the recurrent one.
+        velocity_linear_from: error of a velocity 0..1 from which it counts linearly and not squared.
         own_context: share of the updates whose context is what the note network itself decodes there, in
             place of the corrupted one; of use once it decodes well.
         average: how much of the averaged weights is kept at each update, at most: the average goes back over
@@ -78,6 +79,7 @@ class TrainConfig:
     onset_weight: float = 4.0
     note_weight: float = 1.5
     acoustic_weight: float = 0.5
+    velocity_linear_from: float = 1.0
     own_context: float = 0.0
     average: float = 0.999
     dropout: float = 0.25
@@ -96,6 +98,8 @@ class TrainConfig:
         for name in ("hold", "average", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} is not a share below 1")
+        if self.velocity_linear_from <= 0:
+            raise ValueError(f"velocity_linear_from {self.velocity_linear_from} is not above zero")
         if not 0 <= self.own_context <= 1:
             raise ValueError(f"own_context {self.own_context} is not a share")
         if not 0 <= self.frozen_blocks <= ACOUSTIC_BLOCKS:
@@ -453,7 +457,7 @@ class Trainer:
         own = self._acoustic(model.velocity_acoustic, mel)
         velocity, _ = model.velocity_sequence(torch.cat([*context, note, own], dim=-1))
         velocity = velocity.squeeze(-1)
-        loss = velocity_loss(velocity, crop.velocity)
+        loss = velocity_loss(velocity, crop.velocity, linear_from=self.settings.velocity_linear_from)
         error = velocity_loss(velocity.detach(), crop.velocity, level=1.0)
         return {"loss": loss, "velocity_error": error.sqrt()}
 

@@ -39,8 +39,8 @@ def focal_loss(logits: Tensor, target: Tensor, weights: Tensor, gamma: float = 2
     return cells.sum(dim=-1).mean()
 
 
-def velocity_loss(velocity: Tensor, target: Tensor, level: float = 0.1) -> Tensor:
-    """Mean squared error of velocities 0..1 where there is one to tell: a scalar.
+def velocity_loss(velocity: Tensor, target: Tensor, level: float = 0.1, linear_from: float = 1.0) -> Tensor:
+    """Mean error of velocities 0..1 where there is one to tell, squared up to a size: a scalar.
 
     The part of the error that all notes of a crop share counts less: how loud a recording is tells little of
     how hard the keys were struck, and scores fit a straight line between the two.
@@ -48,11 +48,19 @@ def velocity_loss(velocity: Tensor, target: Tensor, level: float = 0.1) -> Tenso
     Args:
         velocity: (batch, frames, pitches).
         target: of the same shape; zero where no note begins.
-        level: weight of the squared mean error of each crop; 1 gives the paper's loss, section IV-C.
+        level: weight of the mean error of each crop; 1 gives the paper's loss, section IV-C.
+        linear_from: size from which an error counts linearly; by 1, the most there is, all are squared as in
+            the paper. Scores ask whether a velocity is near, and not how far it is if it is not.
     """
     told = target > 0
     error = torch.where(told, velocity - target, 0.0)
     count = told.sum(dim=(1, 2)).clamp(min=1)
     mean = error.sum(dim=(1, 2)) / count  # (batch,)
-    shared = (count * mean.square() * told.any(dim=(1, 2))).sum()
-    return (error.square().sum() - (1 - level) * shared) / told.sum().clamp(min=1)
+    own = torch.where(told, error - mean.view(-1, 1, 1), 0.0)
+    shared = count * told.any(dim=(1, 2)) * _square(mean, linear_from)
+    return (_square(own, linear_from).sum() + level * shared.sum()) / told.sum().clamp(min=1)
+
+
+def _square(error: Tensor, linear_from: float) -> Tensor:
+    """The square up to a size, and a straight line from there on."""
+    return 2 * F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=linear_from)

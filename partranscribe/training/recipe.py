@@ -7,14 +7,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
 
 import torch
 
 from ..checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
-from ..config import Config, FrontEndConfig, ModelConfig, settings_from_dict
+from ..config import Config, DecodeConfig, FrontEndConfig, ModelConfig, settings_from_dict
 from ..errors import PartranscribeError
 from ..file_lock import lock
 from ..model import Par
@@ -176,8 +176,9 @@ def train(
         recipe: what is trained and how.
         data: what on.
         run: folder of the run: its state, its logs, and at the end `checkpoint.safetensors`.
-        start: a checkpoint to begin with in place of random weights; its hours of audio count as heard. A run
-            that goes on knows what it began with.
+        start: a checkpoint to begin with in place of random weights; its hours of audio count as heard, and
+            the settings of its decoding stay where the note network does. A run that goes on knows what it
+            began with.
         device: where to train.
         report: is told of the progress, as the logs in `run` are.
         export_only: export the run as it stands, without training on.
@@ -198,7 +199,8 @@ def train(
         if beginning is not None and not export_only:
             beginning.keep(run)
         model = None if start is None else load_checkpoint(start)[0]
-        heard, missing = 0.0, ""
+        heard: dict[Phase, float] = {}
+        missing = ""
         for phase, settings in recipe.phases.items():
             if not settings.updates and not settings.minutes:
                 missing = phase if model is None else ""
@@ -219,28 +221,35 @@ def train(
             if not export_only:
                 trainer.run(log_to(run / phase, report), loaded.validation(config))
             model = trainer.averaged()
-            heard = max(heard, trainer.hours_heard)
-        if model is None or not heard:
+            heard[phase] = trainer.hours_heard
+        if model is None or not any(heard.values()):
             raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
-        heard_before = 0.0 if beginning is None else beginning.hours_heard
-        told = {"hours_heard": round(heard_before + heard, 1), "data": data.names}
-        others = loaded.trained(recipe.played, augmenters["note"]) if loaded.held_out else []
-        export(
-            model, config, loaded.held_out, others, run / "checkpoint.safetensors", recipe.name, told, report
-        )
+        before = beginning or _Beginning()
+        told = {
+            "hours_heard": round(before.hours_heard + heard.get("note", 0.0), 1),
+            "velocity_hours_heard": round(before.velocity_hours_heard + heard.get("velocity", 0.0), 1),
+            "data": data.names,
+        }
+        known = before.settings if "note" not in heard else None
+        others = loaded.trained(recipe.played, augmenters["note"]) if loaded.held_out and not known else []
+        path = run / "checkpoint.safetensors"
+        export(model, config, loaded.held_out, others, path, recipe.name, told, report, known)
 
 
 @dataclass(frozen=True)
 class _Beginning:
-    """The checkpoint that a run began with, which its folder keeps in mind.
+    """The checkpoint that a run began with, which its folder keeps in mind; random weights heard nothing.
 
     Args:
         sha256: of the file.
-        hours_heard: of audio, by its note network.
+        hours_heard, velocity_hours_heard: of audio, by its note network and by its velocity network.
+        decode: settings of its decoding.
     """
 
-    sha256: str
-    hours_heard: float
+    sha256: str = ""
+    hours_heard: float = 0.0
+    velocity_hours_heard: float = 0.0
+    decode: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Path, start: Path | None) -> _Beginning | None:
@@ -254,11 +263,18 @@ class _Beginning:
         if start is None:
             return known
         info = checkpoint_info(start)
-        given = cls(info.sha256, info.training.get("hours_heard", 0.0))
-        if known not in (None, given):
+        note, velocity = (info.training.get(name, 0.0) for name in ("hours_heard", "velocity_hours_heard"))
+        given = cls(info.sha256, note, velocity, asdict(info.config.decode))
+        if known is not None and known.sha256 != given.sha256:
             fact = f"{run}: began with another checkpoint than {start}"
             raise RecipeError(f"{fact}; leave --init out to go on, or name another folder")
         return given
+
+    @property
+    def settings(self) -> DecodeConfig | None:
+        """Of its decoding, if they were ever calibrated."""
+        settings = settings_from_dict(DecodeConfig, self.decode)
+        return None if settings == DecodeConfig() else settings
 
     def keep(self, run: Path) -> None:
         """Have the folder of a run keep it in mind."""
@@ -291,6 +307,7 @@ def export(
     name: str,
     training: Mapping[str, Any],
     report: Reporter,
+    settings: DecodeConfig | None = None,
 ) -> None:
     """Write a checkpoint: calibrated, and in half precision if that moves no score by 0.1 %.
 
@@ -302,17 +319,22 @@ def export(
         path: of the checkpoint.
         name, training: what it says of itself.
         report: is told of the calibration.
+        settings: of decoding, in place of a calibration.
     """
     dtype = torch.float32
+    if settings is not None:
+        config = replace(config, decode=settings)
     if held_out:
         held_out = spread(held_out, _CALIBRATION_PIECES)
-        settings, score = calibrate(
-            model,
-            hold_out(model, config, held_out, _CALIBRATION_SECONDS),
-            [hold_out(model, config, some, _TRAINED_SECONDS) for some in others],
-        )
-        config = replace(config, decode=settings)
-        report({"phase": "calibration", **asdict(settings), **score.to_dict()})
+        features = hold_out(model, config, held_out, _CALIBRATION_SECONDS)
+        if settings is None:
+            kinds = [hold_out(model, config, some, _TRAINED_SECONDS) for some in others]
+            settings, score = calibrate(model, features, kinds)
+            config = replace(config, decode=settings)
+            report({"phase": "calibration", **asdict(settings), **score.to_dict()})
+        else:
+            score = measure(model, features, settings)
+            report({"phase": "settings kept", **score.to_dict()})
         halved = copy.deepcopy(model).half().float()
         after = measure(halved, hold_out(halved, config, held_out, _CALIBRATION_SECONDS), settings)
         pairs = zip(_measures(after), _measures(score), strict=True)
