@@ -45,6 +45,8 @@ class SamplerSettings:
         release: seconds in which a damped voice falls by 60 dB, of the lowest key and of the highest damped.
         slowness: these seconds are multiplied by it.
         damper_delay: seconds from an offset, where the damper begins to fall, until it touches the string.
+        lift: share of these seconds, 0..1, after which a press of the pedal has lifted the dampers: it does
+            so early in its way; when it is let go, they fall late in its way back.
         restrike: seconds in which the old voice of a key that is struck again fades.
         extra_decay: decibels a second by which strings fall faster than those that were sampled.
         undamped_from: the lowest pitch without a damper, 21..109.
@@ -56,6 +58,7 @@ class SamplerSettings:
     release: tuple[float, float] = (0.6, 0.1)
     slowness: float = 1.0
     damper_delay: float = 0.0
+    lift: float = 1.0
     restrike: float = 0.05
     extra_decay: float = 0.0
     undamped_from: int = 90
@@ -165,20 +168,31 @@ def _sound(sample: _Sample, pitch: int, target: float, rate: float) -> Sound:
     return Sound(np.round(audio * (32767 / peak)).astype(np.int16), attack, gain)
 
 
-class _Dampers:
-    """Of the keys that are let go: they lie on their strings while the sustain pedal is up.
+def dampers_lifted(pedal: NDArray[np.float64], settings: SamplerSettings) -> NDArray[np.float64]:
+    """(times, 2): seconds at which the pedal has lifted the dampers, and at which these touch again.
 
     Args:
         pedal: (times, 2): seconds at which it is pressed and let go, in order.
-        delay: seconds by which they are later.
+        settings: how late they are.
+    """
+    lifts, falls = (pedal + settings.damper_delay * np.array([settings.lift, 1.0])).T
+    lifts[1:] = np.maximum(lifts[1:], falls[:-1])  # pressed again before they touch the strings
+    return np.stack((lifts, falls), axis=1)
+
+
+class _Dampers:
+    """Of the keys that are let go: they lie on their strings while the sustain pedal has not lifted them.
+
+    Args:
+        lifted: from `dampers_lifted`.
     """
 
-    def __init__(self, pedal: NDArray[np.float64], delay: float) -> None:
-        if not len(pedal):
-            pedal = np.zeros((1, 2))  # pressed for no time
-        lifted = np.concatenate(([0.0], np.cumsum(pedal[:, 1] - pedal[:, 0])))
-        self._times = pedal.ravel() + delay
-        self._lifted = np.repeat(lifted, 2)[1:-1]  # seconds, until each of these
+    def __init__(self, lifted: NDArray[np.float64]) -> None:
+        if not len(lifted):
+            lifted = np.zeros((1, 2))  # for no time
+        seconds = np.concatenate(([0.0], np.cumsum(lifted[:, 1] - lifted[:, 0])))
+        self._times = lifted.ravel()
+        self._lifted = np.repeat(seconds, 2)[1:-1]  # seconds, until each of these
 
     def lain(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """For how many of the seconds up to some times they lay on their strings."""
@@ -224,7 +238,7 @@ class Voices:
         releases[:damped] = settings.slowness * np.geomspace(*settings.release, damped)
         self._releases = releases[self._keys]
         self._damped = notes[:, OFFSET_COLUMN] + settings.damper_delay
-        self._dampers = _Dampers(np.zeros((0, 2)) if pedal is None else pedal, settings.damper_delay)
+        self._dampers = _Dampers(dampers_lifted(np.zeros((0, 2)) if pedal is None else pedal, settings))
         self._strikes = next_strikes(notes)
         self._fade = np.linspace(1, 0, round(settings.restrike * rate), dtype=np.float32)
         attacks = np.array([[sound.attack for sound in layer] for layer in self._sounds])

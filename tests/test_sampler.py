@@ -135,22 +135,24 @@ def test_a_damper_may_touch_the_string_after_the_offset(piano: Instrument) -> No
     np.testing.assert_array_equal(late, play(piano, notes_of((0.5, 1.1, 60, 90)), 2))
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.03])
+@pytest.mark.parametrize(
+    ("delay", "lift", "lain"), [(0.0, 1.0, 0.1), (0.03, 1.0, 0.1), (0.05, 0.2, 0.06), (0.15, 0.2, 0.0)]
+)
 def test_a_string_not_yet_silent_rings_on_when_the_pedal_is_pressed_again(
-    piano: Instrument, delay: float
+    piano: Instrument, delay: float, lift: float, lain: float
 ) -> None:
     """Let go at 0.5 s, pressed again at 0.6 s, let go for good at 1.5 s; 60 dB take 0.41 s."""
-    settings = SamplerSettings(microphone="near", release=(0.41, 0.41), damper_delay=delay)
+    settings = SamplerSettings(microphone="near", release=(0.41, 0.41), damper_delay=delay, lift=lift)
     note, pedal = notes_of((0.0, 0.5, 60, 90)), np.array([(0.2, 0.5), (0.6, 1.5)])
     caught = Voices(note, piano, settings, pedal).render(0, 3 * RATE)
     held = play(piano, notes_of((0.0, 3.0, 60, 90)), 3)
     for begin in (0.65, 1.0, 1.4):
         fallen = loudness(held, begin, begin + 0.05) - loudness(caught, begin, begin + 0.05)
-        assert fallen == pytest.approx(60 * 0.1 / 0.41, abs=0.01)
-    assert np.flatnonzero(caught)[-1] / RATE == pytest.approx(1.5 + 0.31 + delay, abs=0.01)
+        assert fallen == pytest.approx(60 * lain / 0.41, abs=0.01)
+    assert np.flatnonzero(caught)[-1] / RATE == pytest.approx(1.5 + 0.41 - lain + delay, abs=0.01)
     let_go = play(piano, note, 3, settings)
     np.testing.assert_allclose(caught[: round(0.6 * RATE)], let_go[: round(0.6 * RATE)], atol=1e-6)
-    assert not let_go[RATE:].any()
+    assert not let_go[round(1.1 * RATE) :].any()
 
 
 @pytest.mark.parametrize("sizes", [(1, 79_999), (16_000,) * 5, (7, 33, 12_345, 40_000, 27_615)])

@@ -149,6 +149,9 @@ def test_pianos_of_a_kind_differ_within_their_limits(piano: Instrument) -> None:
     assert 0.0 <= min(decays) < 0.5 < 5.5 < max(decays) <= 6.0
     assert 0.03 <= min(restrike) < 0.035 < 0.075 < max(restrike) <= 0.08
     assert {one.undamped_from for one in drawn} == {70}
+    assert {one.lift for one in drawn} == {1.0}
+    drawn = [vary_instrument(piano, np.random.default_rng(seed), lift=(0.2, 0.8)) for seed in range(50)]
+    assert 0.2 <= min(one.lift for one in drawn) < 0.3 < 0.7 < max(one.lift for one in drawn) <= 0.8
 
 
 def test_a_note_after_the_window_is_not_heard_in_it(piano: Instrument) -> None:

@@ -41,6 +41,7 @@ class PlayedConfig:
         slowness, damper_delay: ranges of how slowly a damper silences a string, and of the seconds until it
             touches it, see `SamplerSettings`. The software pianos of MAPS fall by 5 to 9 dB within 0.1 s of
             an offset, sampled ones with a slowness of 1 by 16 to 25 (benchmarks/damping.py).
+        lift: range of the share of damper_delay after which a press of the pedal lifts the dampers.
         unevenness_db: standard deviation of the loudness of the keys; 1 dB is as much as a velocity of 5.
         extra_decay: range of the decibels a second by which strings fall faster than those that were sampled.
         resonance_db: range of the energy of what all strings answer to an impulse while the pedal is down, in
@@ -55,6 +56,7 @@ class PlayedConfig:
     undamped_from: tuple[int, int] = (88, 93)
     slowness: tuple[float, float] = (1.0, 6.0)
     damper_delay: tuple[float, float] = (0.0, 0.06)
+    lift: tuple[float, float] = (1.0, 1.0)
     unevenness_db: float = 0.3
     extra_decay: tuple[float, float] = (0.0, 6.0)
     resonance_db: tuple[float, float] = (-50.0, -24.0)
@@ -132,6 +134,7 @@ class Played:
             slowness=settings.slowness,
             damper_delay=settings.damper_delay,
             extra_decay=settings.extra_decay,
+            lift=settings.lift,
         )
         strings = self._strings[int(rng.integers(len(self._strings)))]
         strings = strings * np.float32(10 ** (rng.uniform(*settings.resonance_db) / 20))

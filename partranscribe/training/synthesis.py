@@ -19,7 +19,7 @@ from ..note_array import (
 )
 from ..note_io import PEDAL_THRESHOLD, read_midi, without_overlaps
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES
-from ..sampler import Instrument, SamplerSettings, Voices
+from ..sampler import Instrument, SamplerSettings, Voices, dampers_lifted
 from .data import Passage, notes_near
 from .resonance import ringing
 
@@ -96,6 +96,7 @@ def vary_instrument(
     damper_delay: tuple[float, float] = (0.0, 0.06),
     restrike: tuple[float, float] = (0.03, 0.08),
     extra_decay: tuple[float, float] = (0.0, 6.0),
+    lift: tuple[float, float] = (1.0, 1.0),
 ) -> SamplerSettings:
     """How another piano of its kind is played.
 
@@ -108,6 +109,7 @@ def vary_instrument(
         damper_delay: range of the seconds until they touch the strings.
         restrike: range of the seconds in which the old voice of a key that is struck again fades.
         extra_decay: range of the decibels a second by which its strings fall faster.
+        lift: range of the share of the damper's delay after which the pedal lifts the dampers.
     """
     names = sorted(instrument.sounds)
     return replace(
@@ -118,6 +120,7 @@ def vary_instrument(
         damper_delay=rng.uniform(*damper_delay),
         restrike=rng.uniform(*restrike),
         extra_decay=rng.uniform(*extra_decay),
+        lift=rng.uniform(*lift),
     )
 
 
@@ -173,5 +176,5 @@ def render_excerpt(
     pedal = pedal_held(performance) - begin_seconds
     audio = Voices(begun, instrument, settings, pedal).render(0, samples)
     if strings is not None:
-        audio += ringing(audio, pedal + settings.damper_delay, strings, instrument.sample_rate)
+        audio += ringing(audio, dampers_lifted(pedal, settings), strings, instrument.sample_rate)
     return Passage(audio, notes_near(notes, samples / instrument.sample_rate))
