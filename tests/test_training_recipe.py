@@ -329,13 +329,14 @@ def test_where_the_note_network_stays_so_do_the_settings_of_decoding(tmp_path: P
     config = replace(info.config, decode=DecodeConfig(offset_bias=0.375, offset_shift=-0.016))
     before, run = tmp_path / "before.safetensors", tmp_path / "second"
     heard = {"hours_heard": 5.0, "velocity_hours_heard": 2.0}
-    save_checkpoint(before, model, config, name="before", training=heard)
+    save_checkpoint(before, model, config, name="before", training={**heard, "data": ["maestro", "data"]})
     train(read_recipe(small_recipe(tmp_path, 0, 1)), data, run, start=before)
     exported = run / "checkpoint.safetensors"
     for _ in range(2):  # the second time, what the run began with is no longer there
         after = checkpoint_info(exported)
         assert after.config.decode == config.decode
         assert {name: after.training[name] for name in heard} == heard  # an update is a few seconds
+        assert after.training["data"] == ["maestro", "data"]
         exported.unlink()
         before.unlink(missing_ok=True)
         train(read_recipe(small_recipe(tmp_path, 0, 1)), data, run, export_only=True)

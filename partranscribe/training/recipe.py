@@ -176,9 +176,9 @@ def train(
         recipe: what is trained and how.
         data: what on.
         run: folder of the run: its state, its logs, and at the end `checkpoint.safetensors`.
-        start: a checkpoint to begin with in place of random weights; its hours of audio count as heard, and
-            the settings of its decoding stay where the note network does. A run that goes on knows what it
-            began with.
+        start: a checkpoint to begin with in place of random weights; its hours of audio count as heard, its
+            data as trained on, and the settings of its decoding stay where the note network does. A run that
+            goes on knows what it began with.
         device: where to train.
         report: is told of the progress, as the logs in `run` are.
         export_only: export the run as it stands, without training on.
@@ -228,7 +228,7 @@ def train(
         told = {
             "hours_heard": round(before.hours_heard + heard.get("note", 0.0), 1),
             "velocity_hours_heard": round(before.velocity_hours_heard + heard.get("velocity", 0.0), 1),
-            "data": data.names,
+            "data": list(dict.fromkeys([*before.data, *data.names])),
         }
         known = before.settings if "note" not in heard else None
         others = loaded.trained(recipe.played, augmenters["note"]) if loaded.held_out and not known else []
@@ -243,12 +243,14 @@ class _Beginning:
     Args:
         sha256: of the file.
         hours_heard, velocity_hours_heard: of audio, by its note network and by its velocity network.
+        data: names of the folders that it was trained on.
         decode: settings of its decoding.
     """
 
     sha256: str = ""
     hours_heard: float = 0.0
     velocity_hours_heard: float = 0.0
+    data: Sequence[str] = ()
     decode: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -264,7 +266,8 @@ class _Beginning:
             return known
         info = checkpoint_info(start)
         note, velocity = (info.training.get(name, 0.0) for name in ("hours_heard", "velocity_hours_heard"))
-        given = cls(info.sha256, note, velocity, asdict(info.config.decode))
+        data = info.training.get("data", ())
+        given = cls(info.sha256, note, velocity, data, asdict(info.config.decode))
         if known is not None and known.sha256 != given.sha256:
             fact = f"{run}: began with another checkpoint than {start}"
             raise RecipeError(f"{fact}; leave --init out to go on, or name another folder")
