@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 _PLAIN = {".wav", ".wave", ".rf64", ".w64", ".aiff", ".aif", ".aifc", ".au", ".caf", ".flac", ".wv", ".ape"}
 _LOSSY = {".mp3", ".mp2", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".aac", ".ac3", ".wma", ".mka"}
-_VIDEO = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".3gp"}
-AUDIO_SUFFIXES = frozenset(_PLAIN | _LOSSY | _VIDEO)
+_VIDEO = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".mpg", ".mpeg", ".mts", ".m2ts", ".flv"}
+_RARE = {".tta", ".dsf", ".mpc", ".amr", ".wmv", ".ogv", ".3g2"}
+AUDIO_SUFFIXES = frozenset(_PLAIN | _LOSSY | _VIDEO | _RARE)  # .ts is TypeScript more often than a video
 
 # All that FFmpeg may take a file for, whatever its ending: among its other formats are lists of files, which
 # it would open in turn, and scripts of a few bytes that sound for days.

@@ -130,11 +130,10 @@ class Backlog:
 
     def _is_mine(self, job: Job) -> bool:
         """Claim a job, unless it is done or someone else has it."""
-        _refuse_links(job)
+        refuse_links(job)
         if job.folder is None or not job.outputs:
             if not self._overwrite:
-                _refuse_to_replace_unnamed(job)
-                refuse_foreign_extras(job, None)
+                refuse_to_replace(job, None)
             return True
         manifest = self.manifests[job.folder]
         with suppress(OutputError):  # another may be about to write the rest
@@ -147,7 +146,7 @@ class Backlog:
         if self._is_kept(job, manifest):
             return False
         if not self._overwrite:
-            refuse_foreign_extras(job, manifest)
+            refuse_to_replace(job, manifest)
         return True
 
     def _is_kept(self, job: Job, manifest: Manifest, reasons: Sequence[str] = ()) -> bool:
@@ -188,7 +187,7 @@ class Backlog:
         return bool(self._waiting) and not self.stops
 
 
-def _refuse_links(job: Job) -> None:
+def refuse_links(job: Job) -> None:
     """Make sure that what is written to a folder stays in it.
 
     Raises:
@@ -200,12 +199,17 @@ def _refuse_links(job: Job) -> None:
             check_no_link_out(path, folder)
 
 
-def _refuse_to_replace_unnamed(job: Job) -> None:
-    """Make sure that of outputs without a folder, those beside the one that was named replace nothing.
+def refuse_to_replace(job: Job, manifest: Manifest | None) -> None:
+    """Make sure that nothing is replaced that was neither named nor made by this program.
+
+    Args:
+        job: that is to be done.
+        manifest: of its outputs; None if they have no folder, so that only the first of them was named.
 
     Raises:
         OutputError: something is there.
     """
-    for path in list(job.outputs.values())[1:]:
+    for path in list(job.outputs.values())[1:] if manifest is None else ():
         if is_file(path):
             raise OutputError(f"{path}: is already there, and was not named; --overwrite replaces it")
+    refuse_foreign_extras(job, manifest)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .backlog import LOOK_SECONDS, Backlog
+from .backlog import LOOK_SECONDS, Backlog, refuse_links, refuse_to_replace
 from .crew import Crew, usable_cores
-from .errors import PartranscribeError
+from .errors import AudioError, PartranscribeError
 from .manifest import Manifest, manifest_of
 from .paths import sha256_of
 from .plan import Job
@@ -99,8 +98,8 @@ def run(
     return Result(outcomes, interrupted, time.perf_counter() - began)
 
 
-def would_keep(jobs: Sequence[Job], settings: Settings, *, overwrite: bool = False) -> dict[Path, str]:
-    """Why `run` would leave outputs as they are, by the source of each job for which it would.
+def foresee(jobs: Sequence[Job], settings: Settings, *, overwrite: bool = False) -> dict[Path, Outcome]:
+    """What `run` would keep or refuse to replace, by the source of each job for which it would.
 
     Raises:
         CheckpointError: there is no such model.
@@ -108,12 +107,26 @@ def would_keep(jobs: Sequence[Job], settings: Settings, *, overwrite: bool = Fal
     identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
     manifests: dict[Path, Manifest] = {}
     found = {}
-    for job in () if overwrite else jobs:
+    for job in jobs:
+        manifest = None
         if job.folder is not None and job.outputs:
             manifest = manifests.setdefault(job.folder, manifest_of(job.folder))
-            with suppress(PartranscribeError, OSError), told(job.source, job.folder):
-                found[job.source] = reason_to_keep(job, manifest, identity, settings)
-    return {source: reason for source, reason in found.items() if reason}
+        try:
+            with told(job.source, job.folder):
+                refuse_links(job)
+                kept = ""
+                if manifest is not None and not overwrite:
+                    kept = reason_to_keep(job, manifest, identity, settings)
+                if not kept and not overwrite:
+                    refuse_to_replace(job, manifest)
+        except PartranscribeError as error:
+            found[job.source] = Outcome(job, error=error)
+        except OSError as error:
+            found[job.source] = Outcome(job, error=AudioError(f"{job.source}: {error.strerror or error}"))
+        else:
+            if kept:
+                found[job.source] = Outcome(job, kept=kept)
+    return found
 
 
 def _here(backlog: Backlog, timings: Timings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import io
+import math
 import os
 import signal
 import sys
@@ -75,6 +76,16 @@ class _Transcribe(click.Command):
         others = [command for name, command in parent.commands.items() if name != DEFAULT_COMMAND]
         with formatter.section("Other commands"):
             formatter.write_dl([(command.name or "", command.get_short_help_str(80)) for command in others])
+
+
+class _Seconds(click.FloatRange):
+    """Seconds from some number on, which end somewhere."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return seconds
 
 
 def _formats(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -154,12 +165,12 @@ def main() -> None:
 @_model_options
 @click.option(
     "--start",
-    type=click.FloatRange(min=0),
+    type=_Seconds(min=0),
     default=0.0,
     metavar="SECONDS",
     help="Begin there; times still count from the start of the file.",
 )
-@click.option("--end", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop there.")
+@click.option("--end", type=_Seconds(min=0, min_open=True), metavar="SECONDS", help="Stop there.")
 @click.option(
     "--reference", type=PATH_OR_URL, help="A note list, or a folder of them, to score the result with."
 )
@@ -296,7 +307,7 @@ def transcribe_command(
     pages = next((job.extras[plan.PAGE].folder for job in jobs if plan.PAGE in job.extras), None)
     try:
         if dry_run:
-            show.print_plan(jobs, batch.would_keep(jobs, settings, overwrite=overwrite))
+            show.print_plan(jobs, batch.foresee(jobs, settings, overwrite=overwrite))
             return
         if pages is not None:
             check_index(pages, overwrite=overwrite)

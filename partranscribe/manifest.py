@@ -75,6 +75,7 @@ class Entry:
         outputs: SHA-256 of each format.
         extras: what else was made of it, by its place.
         notes, duration_s, seconds: how many were found, of how much audio, in what time.
+        origin: where the recording is, seen from the manifest's folder; empty where it was not told.
         finished: when, in UTC.
     """
 
@@ -89,6 +90,7 @@ class Entry:
     duration_s: float
     seconds: float
     extras: Mapping[str, Made] = field(default_factory=dict)
+    origin: str = ""
     finished: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
 
@@ -152,7 +154,7 @@ class Manifest:
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 values = json.loads(line)
                 values["extras"] = {place: Made(**made) for place, made in values.get("extras", {}).items()}
-                entry = Entry(**{one.name: values[one.name] for one in fields(Entry)})
+                entry = Entry(**{one.name: values[one.name] for one in fields(Entry) if one.name in values})
                 hashes = self._hashes.setdefault(entry.key, set())
                 hashes.update(entry.outputs.values(), (made.sha256 for made in entry.extras.values()))
                 self._entries[entry.key] = entry
@@ -168,7 +170,7 @@ class Manifest:
             _refuse_link(self.path)
             self.folder.mkdir(parents=True, exist_ok=True)
             with _ONE_AT_A_TIME, self.path.open("ab+", buffering=0) as file:
-                lock(file)  # nothing on Windows, where appending is atomic by itself
+                lock(file)  # nothing on Windows, where an entry can be lost, and its recording is done again
                 end = file.seek(0, os.SEEK_END)
                 if end:
                     file.seek(end - 1)

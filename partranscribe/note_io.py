@@ -8,7 +8,7 @@ import json
 import math
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from .whole_file import whole_file
 # The format that an ending stands for; where several files share a stem, the first listed counts.
 SUFFIXES = {".mid": "midi", ".midi": "midi", ".csv": "csv", ".json": "json", ".tsv": "tsv", ".txt": "tsv"}
 
+TELLING = ("json", "csv", "tsv", "midi")  # formats, from the one that holds the most of a note
 COLUMNS = ("onset_s", "offset_s", "pitch", "name", "velocity", "confidence")
 PEDAL_THRESHOLD = 64  # CC64 values from here on mean that the sustain pedal is down
 UNKNOWN_VELOCITY = 64  # given to the notes of a file that has no velocities
@@ -30,6 +31,7 @@ _JSON_FORMAT = "partranscribe-notes"
 _JSON_VERSION = 1
 _TSV_HEADER = "# onset,offset,note,velocity"
 _SUSTAIN = 64  # the MIDI controller of the sustain pedal
+_DRUMS = 9  # the MIDI channel, counted from 0
 _MIN_GAP = 0.005  # seconds; no key can be struck twice within it, and no MIDI tick up to 11 hours is longer
 _MAX_TICK = 10_000_000  # the last tick that pretty_midi agrees to read
 # Bytes of 128 and more in a row, which are none but those of a number without end: reading it takes days.
@@ -236,6 +238,7 @@ def read_midi(path: Path) -> tuple[list[Note], list[tuple[float, int]]]:
     Raises:
         NoteFileError: as of `read_notes`.
     """
+    import mido
     import pretty_midi
 
     content = _content(path)
@@ -244,7 +247,9 @@ def read_midi(path: Path) -> tuple[list[Note], list[tuple[float, int]]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            midi = pretty_midi.PrettyMIDI(io.BytesIO(content))
+            tracks = mido.MidiFile(file=io.BytesIO(content), charset="latin1")
+            pedal_ticks = list(_sustain_events(tracks.tracks))  # before their times are changed
+            midi = pretty_midi.PrettyMIDI(mido_object=tracks)
         except Exception as error:  # what damaged bytes raise in there has no common class
             fact = f"{type(error).__name__}: {error}".rstrip(": ")
             raise NoteFileError(f"{path}: is not a readable MIDI file ({fact}); export it anew") from error
@@ -252,15 +257,19 @@ def read_midi(path: Path) -> tuple[list[Note], list[tuple[float, int]]]:
         raise NoteFileError(f"{path}: counts film frames, not beats; export it with ticks per beat")
     if caught:
         warnings.warn(f"{path}: {caught[0].message}", RuntimeWarning, stacklevel=3)
-    notes: list[Note] = []
-    pedal: list[tuple[float, int]] = []
-    for instrument in midi.instruments:
-        if not instrument.is_drum:
-            keys = instrument.notes
-            notes += [Note(float(key.start), float(key.end), key.pitch, key.velocity) for key in keys]
-            changes = [change for change in instrument.control_changes if change.number == _SUSTAIN]
-            pedal += [(float(change.time), change.value) for change in changes]
-    return notes, pedal
+    keys = [key for instrument in midi.instruments if not instrument.is_drum for key in instrument.notes]
+    notes = [Note(float(key.start), float(key.end), key.pitch, key.velocity) for key in keys]
+    return notes, [(float(midi.tick_to_time(tick)), value) for tick, value in pedal_ticks]
+
+
+def _sustain_events(tracks: Iterable[Any]) -> Iterator[tuple[int, int]]:
+    """Tick and value of each CC64 event, those of drums left out; the pedal may have a track of its own."""
+    for track in tracks:
+        tick = 0
+        for message in track:
+            tick += message.time
+            if message.type == "control_change" and message.channel != _DRUMS and message.control == _SUSTAIN:
+                yield tick, message.value
 
 
 def _read_csv(path: Path, text: str) -> list[Note]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from .audio import AUDIO_SUFFIXES
 from .manifest import NAME, Manifest, has_made
@@ -174,10 +175,10 @@ def with_extras(
     """
     wanted = []
     for job, path_below in zip(jobs, below, strict=True):
-        is_note_list = len(jobs) > 1 and not job.outputs  # which fails by itself
+        is_none = len(jobs) > 1 and not job.outputs  # which fails by itself
         made = {
             kind: _extra(kind, path, job, path_below, len(jobs), is_folder=kind in folders)
-            for kind, path in ({} if is_note_list else extras).items()
+            for kind, path in ({} if is_none else extras).items()
         }
         wanted.append(replace(job, extras=made))
     others = {place(path) for job in wanted for path in (job.source, job.reference) if path is not None}
@@ -232,6 +233,13 @@ class _Recording:
     inside: Path
     top: Path
 
+    @property
+    def is_none(self) -> bool:
+        """Whether it is a note list, or a folder in which there is no recording to be seen."""
+        return bool(format_of(self.path)) or (
+            self.path.suffix.lower() not in AUDIO_SUFFIXES and is_folder(self.path)
+        )
+
 
 def _recordings(
     source: Path, include: Sequence[str], exclude: Sequence[str], *, prefixed: bool, alone: bool
@@ -247,13 +255,16 @@ def _recordings(
     itself = _Recording(source, Path(source.name), str(source), Path(source.name), source.parent)
     if not is_folder(source):
         return [itself]
-    inside = [path for path in files_below(source, AUDIO_SUFFIXES) if not is_hidden(path)]
-    meant = [path for path in inside if _fits(path, include or ["*"]) and not _fits(path, exclude)]
+    unlisted: list[OSError] = []
+    inside = files_below(source, AUDIO_SUFFIXES, unlisted.append)
+    meant = [path for path in inside if _fits(path, include or ["*"])]
+    # Folders without recordings, and those that cannot be listed, fail like recordings that cannot be read.
+    meant += [Path(error.filename).relative_to(source) for error in unlisted]
     top = Path(source.resolve().name) if prefixed else Path()
-    # A folder without recordings is reported like a recording that cannot be read.
     return [
         _Recording(source / path, top / path, str(path if alone else source / path), path, source)
-        for path in meant
+        for path in sorted(meant)
+        if path.name and not is_hidden(path) and not _fits(path, exclude)
     ] or [itself]
 
 
@@ -268,20 +279,25 @@ def names_folder(output: Path) -> bool:
     return is_folder(output) or not (output.suffix or is_file(output))
 
 
+def _folded(path: Path) -> str:
+    """The same for paths that are one on some disks: those that know no capitals, or no accents apart."""
+    return normalize("NFC", str(path)).casefold()
+
+
 def _jobs_in_folders(found: Sequence[_Recording], output: Path | None, formats: Sequence[str]) -> list[Job]:
     folders = [
         (recording.path.parent if output is None else output.joinpath(*recording.below.parent.parts))
         for recording in found
     ]
     pairs = list(zip(folders, found, strict=True))
-    stems = Counter(folder / each.path.stem for folder, each in pairs if format_of(each.path) is None)
+    stems = Counter(_folded(folder / each.path.stem) for folder, each in pairs if not each.is_none)
     jobs = []
     taken: dict[Path, Path] = {}
     for folder, recording in pairs:
-        if format_of(recording.path):  # a note list, which fails by itself
+        if recording.is_none:  # which fails by itself
             jobs.append(Job(recording.path, recording.name))
             continue
-        shared = stems[folder / recording.path.stem] > 1
+        shared = stems[_folded(folder / recording.path.stem)] > 1
         base = recording.path.name if shared else recording.path.stem
         outputs = {name: folder / (base + ENDINGS[name]) for name in formats}
         for path in outputs.values():
@@ -328,7 +344,8 @@ def _with_references(jobs: Sequence[Job], found: Sequence[_Recording], reference
     manifests: dict[Path, Manifest] = {}
     for job, recording in zip(jobs, found, strict=True):
         stems = (recording.inside, Path(recording.path.name))
-        candidates = [(reference / stem).with_suffix(ending) for stem in stems for ending in SUFFIXES]
+        endings = [each for ending in SUFFIXES for each in (ending, ending.upper())]
+        candidates = [(reference / stem).with_suffix(one) for stem in stems if stem.name for one in endings]
         there = [path for path in candidates if (is_file(path) if listed is None else path in listed)]
         # A note list that this very call writes is no reference to it.
         there = [path for path in dict.fromkeys(there) if place(path) not in written]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -16,7 +17,7 @@ from tempfile import gettempdir
 from typing import Any, cast
 
 from .errors import PartranscribeError, StoreError
-from .paths import is_file
+from .paths import may_be_file
 from .whole_file import partial_name, whole_file
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # one letter would be a drive
@@ -86,12 +87,15 @@ def _reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+def files_below(
+    folder: Path, suffixes: Collection[str], unlisted: Callable[[OSError], object] | None = None
+) -> list[Path]:
     """Files in a folder and below, their paths from there, sorted.
 
     Args:
         folder: of which links to other folders are not followed.
         suffixes: lower-case endings that are meant, with the dot.
+        unlisted: is told of each folder that cannot be listed, which by default is a warning.
 
     Raises:
         StoreError: the folder is behind a URL and cannot be listed.
@@ -101,8 +105,17 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
             store, top = _store(folder)
             found = [Path(name[len(top.rstrip("/")) + 1 :]) for name in store.find(top)]
         return sorted(path for path in found if path.suffix.lower() in suffixes)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return [path.relative_to(folder) for path in paths if is_file(path)]
+    paths = [
+        Path(place, name)
+        for place, _, names in os.walk(folder, onerror=unlisted or _warn_of)
+        for name in names
+        if Path(name).suffix.lower() in suffixes
+    ]
+    return sorted(path.relative_to(folder) for path in paths if may_be_file(path))
+
+
+def _warn_of(error: OSError) -> None:
+    warnings.warn(f"{error.filename}: cannot be listed ({error.strerror}), and is left out", stacklevel=2)
 
 
 def copies_folder() -> Path:

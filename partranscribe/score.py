@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from .errors import NoteFileError
 from .manifest import Manifest, has_made
-from .note_io import PEDAL_THRESHOLD, SUFFIXES, read_notes
+from .note_io import PEDAL_THRESHOLD, SUFFIXES, TELLING, read_notes
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
-from .paths import is_file, is_folder, is_hidden
+from .paths import is_folder, is_hidden
+from .remote import files_below
 
 HELD_TOO_LONG = 3.0  # seconds, section V-A
 LENGTH_EDGES = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, math.inf)  # seconds, for Figure 6
@@ -390,11 +391,15 @@ def read_reference(
     Raises:
         NoteFileError: it cannot be read, or has no notes there.
     """
-    notes = read_notes(path, pedal_threshold=pedal_threshold)
-    notes = [note for note in notes if start <= note.onset and (end is None or note.onset < end)]
+    notes = begun_between(read_notes(path, pedal_threshold=pedal_threshold), start, end)
     if not notes:
         raise NoteFileError(f"{path}: no notes to score with; is it the right file?")
     return notes
+
+
+def begun_between(notes: Iterable[Note], start: float, end: float | None) -> list[Note]:
+    """The notes that begin from `start` on and before `end`, in seconds; None for all the rest."""
+    return [note for note in notes if start <= note.onset and (end is None or note.onset < end)]
 
 
 @dataclass(frozen=True)
@@ -418,13 +423,14 @@ class Pairing:
 def pair_files(estimates: Path, references: Path) -> Pairing:
     """Pair the note files of two folders, and of the folders in them, by path without its ending.
 
-    Of several formats of one name the first in `SUFFIXES` counts, of references one that was not transcribed
-    by this program if there is any. Hidden files do not.
+    Of several formats of one name, the first of `TELLING` counts for an estimate, and the first of `SUFFIXES`
+    for a reference, one that was not transcribed by this program if there is any. Hidden files do not.
 
     Raises:
-        NoteFileError: one of the two is not a folder.
+        NoteFileError: one of the two is not a folder, or something in it cannot be listed.
     """
-    estimate, reference = _note_files(estimates), _note_files(references, as_truth=True)
+    told = [ending for name in TELLING for ending, one in SUFFIXES.items() if one == name]
+    estimate, reference = _note_files(estimates, told), _note_files(references, SUFFIXES, as_truth=True)
     return Pairing(
         pairs=[FilePair(name, estimate[name], reference[name]) for name in estimate if name in reference],
         only_estimate=[path for name, path in estimate.items() if name not in reference],
@@ -432,15 +438,19 @@ def pair_files(estimates: Path, references: Path) -> Pairing:
     )
 
 
-def _note_files(folder: Path, *, as_truth: bool = False) -> dict[str, Path]:
+def _refuse_unlisted(error: OSError) -> None:
+    raise NoteFileError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
+
+
+def _note_files(folder: Path, endings: Iterable[str], *, as_truth: bool = False) -> dict[str, Path]:
+    """One note list for each name, that whose ending comes first."""
     if not is_folder(folder):
         raise NoteFileError(f"{folder}: is not a folder; is the path right?")
     found: dict[str, list[Path]] = {}
-    for ending in SUFFIXES:
-        for path in folder.rglob("*"):
-            below = path.relative_to(folder)
-            if path.suffix.lower() == ending and not is_hidden(below) and is_file(path):
-                found.setdefault(below.with_suffix("").as_posix(), []).append(path)
+    rank = {ending: number for number, ending in enumerate(endings)}
+    below = [path for path in files_below(folder, rank, _refuse_unlisted) if not is_hidden(path)]
+    for path in sorted(below, key=lambda path: rank[path.suffix.lower()]):
+        found.setdefault(path.with_suffix("").as_posix(), []).append(folder / path)
     manifests: dict[Path, Manifest] = {}
     for paths in found.values():
         if as_truth and len(paths) > 1:

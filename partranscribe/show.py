@@ -143,18 +143,35 @@ def print_without_reference(jobs: Sequence[Job]) -> None:
         click.echo(f"no reference for {len(names)} of {len(jobs)}: {', '.join(names[:A_SCREENFUL])}{more}")
 
 
-def print_plan(jobs: Sequence[Job], kept: Mapping[Path, str]) -> None:
+def print_plan(jobs: Sequence[Job], foreseen: Mapping[Path, Outcome]) -> None:
     """A line for each recording with what would be written of it.
 
     Args:
         jobs: of the call.
-        kept: why outputs that are there would be left as they are, by source.
+        foreseen: what would be kept or refused, by source.
     """
+    kept = failing = 0
     for job in jobs:
-        written = ", ".join(map(str, job.written)) if job.outputs else "nothing: it is a note list"
-        reason = kept.get(job.source)
-        click.echo(f"{job.name}: {reason}, would keep {written}" if reason else f"{job.name} → {written}")
-    click.echo(f"{len(jobs) - len(kept)} to do, {len(kept)} to keep; nothing was written")
+        written = ", ".join(map(str, job.written))
+        outcome = foreseen.get(job.source)
+        if outcome is not None and outcome.kept:
+            kept += 1
+            line = f"{job.name}: {outcome.kept}, would keep {written}"
+        elif outcome is not None or not job.outputs:
+            failing += 1
+            reason = "is no recording" if outcome is None else _reason(outcome)
+            line = f"{job.name}: would fail: {reason}"
+        else:
+            line = f"{job.name} → {written}"
+        click.echo(line)
+    counts = {"to do": len(jobs) - kept - failing, "to keep": kept, "to fail": failing}
+    told = (f"{count} {word}" for word, count in counts.items() if count or word != "to fail")
+    click.echo(f"{', '.join(told)}; nothing was written")
+
+
+def _reason(outcome: Outcome) -> str:
+    """Why a recording failed, without its name."""
+    return str(outcome.error).removeprefix(f"{outcome.job.source}: ")
 
 
 def print_failures(outcomes: Sequence[Outcome]) -> None:
@@ -164,8 +181,7 @@ def print_failures(outcomes: Sequence[Outcome]) -> None:
     table.add_column("failed")
     table.add_column("reason", overflow="fold")
     for outcome in failed[:A_SCREENFUL]:
-        reason = str(outcome.error).removeprefix(f"{outcome.job.source}: ")
-        table.add_row(Text(outcome.job.name), Text(reason))
+        table.add_row(Text(outcome.job.name), Text(_reason(outcome)))
     out = console(stderr=True)
     out.print(table)
     if len(failed) > A_SCREENFUL:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from .audio import probe
 from .errors import AudioError, DeviceError, NoteFileError, OutputError, PartranscribeError
 from .manifest import Entry, Made, Manifest, key_of, manifest_of
-from .note_io import PEDAL_THRESHOLD, WRITERS, format_of, read_notes
+from .note_io import PEDAL_THRESHOLD, TELLING, WRITERS, format_of, read_notes
 from .notes import Note
 from .paths import is_file, is_folder, place, sha256_of
 from .plan import PAGE, PLOT, POSTERIORS, Job
 from .released import DEFAULT_NAME, checkpoint_path
-from .remote import appearing, fetched, is_remote, named, told
-from .score import Score, read_reference, score
+from .remote import appearing, fetched, is_remote, location, named, told
+from .score import Score, begun_between, read_reference, score
 from .whole_file import check_place, partial_name
 
 if TYPE_CHECKING:  # torch is loaded when there is something to transcribe
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # torch is loaded when there is something to transcribe
     from .view import Contents
 
 
-_TELLING = ("json", "csv", "tsv", "midi")  # formats, from the one that holds the most of a note
 DONE = "done before"  # with the same bytes, model and settings
 
 T = TypeVar("T")
@@ -223,9 +223,9 @@ class _Begun(NamedTuple):
 
 def _begin(job: Job, settings: Settings, watcher: Watcher, copies: ExitStack) -> _Begun:
     with told(job.source):
-        is_empty = is_folder(job.source)
-    if is_empty:
-        raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
+        if is_folder(job.source):
+            _refuse_unlisted(job.source)
+            raise AudioError(f"{job.source}: no recording in this folder; is it the right one?")
     _refuse_note_list(job.source)
     file = copies.enter_context(fetched(job.source, partial(watcher.advanced, job, 0.0)))
     with named(job.source, file):
@@ -240,10 +240,18 @@ def _begin(job: Job, settings: Settings, watcher: Watcher, copies: ExitStack) ->
             check_place(path)
     posteriors = None
     if POSTERIORS in job.extras:
-        path = job.extras[POSTERIORS].path
+        path = Path(place(job.extras[POSTERIORS].path))
         posteriors = path.with_name(partial_name(path.suffix))
         copies.callback(posteriors.unlink, missing_ok=True)
     return _Begun(job, file, length, time.perf_counter(), state.st_size, state.st_mtime_ns, posteriors)
+
+
+def _refuse_unlisted(folder: Path) -> None:
+    try:
+        any(folder.iterdir())
+    except PermissionError as error:
+        fact = f"{folder}: cannot be listed ({error.strerror})"
+        raise AudioError(f"{fact}; check its permissions, or leave it out with --exclude") from error
 
 
 def _refuse_note_list(source: Path) -> None:
@@ -424,7 +432,23 @@ def _entry(
         notes=done.notes,
         duration_s=round(done.duration, 4),
         seconds=round(done.seconds, 3),
+        origin=_origin(done.job.source, manifest.folder),
     )
+
+
+def _origin(source: Path, folder: Path) -> str:
+    """Where a recording is, seen from a folder, so that both can be moved together."""
+    if is_remote(source) or is_remote(folder):
+        return place(source)
+    with suppress(ValueError):  # on another drive
+        return Path(os.path.relpath(place(source), place(folder))).as_posix()
+    return place(source)
+
+
+def _recording_of(entry: Entry, folder: Path) -> Path:
+    """Where the recording was that an entry of a folder is of."""
+    path = location(entry.origin)
+    return path if is_remote(path) or is_remote(folder) else Path(place(Path(place(folder)) / path))
 
 
 def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], settings: Settings) -> str:
@@ -440,7 +464,8 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], se
         settings: of the call.
 
     Raises:
-        OutputError: some outputs are there that were not made by this program, and others are missing.
+        OutputError: some outputs are there that were not made by this program, and others are missing; or
+            they were made of another recording, which is still there and has other bytes.
     """
     there = {name: path for name, path in job.outputs.items() if is_file(path)}
     if not there:
@@ -455,8 +480,14 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], se
             raise OutputError(f"{foreign[0]}: is {reason}, and would be replaced; --overwrite allows it")
         return reason
     assert entry is not None
+    moved = entry.origin not in ("", _origin(job.source, manifest.folder))
+    if moved and not _is_source(job.source, entry, by_date=False):
+        other = _recording_of(entry, manifest.folder)
+        if is_file(other):
+            fact = f"{next(iter(there.values()))}: is what {other} gave, and would be replaced"
+            raise OutputError(f"{fact}; name another folder with -o, or allow it with --overwrite")
     made = not missing and all(entry.outputs.get(name) == one for name, one in hashes.items())
-    made = made and entry.work == identity and _is_source(job.source, entry)
+    made = made and entry.work == identity and _is_source(job.source, entry, by_date=not moved)
     return DONE if made and _has_extras(job, entry, settings) else ""
 
 
@@ -490,11 +521,11 @@ def refuse_foreign_extras(job: Job, manifest: Manifest | None) -> None:
             raise OutputError(f"{fact}; --overwrite allows it")
 
 
-def _is_source(source: Path, entry: Entry) -> bool:
-    """Whether a file has the bytes of an entry's; one of its size and date is taken for it."""
+def _is_source(source: Path, entry: Entry, *, by_date: bool) -> bool:
+    """Whether a file has the bytes of an entry's; by date, one of its size and date is taken for it."""
     try:
         state = source.stat()
-        dated = state.st_mtime_ns != 0  # some stores do not tell
+        dated = by_date and state.st_mtime_ns != 0  # some stores do not tell
         if dated and (state.st_size, state.st_mtime_ns) == (entry.size, entry.modified_ns):
             return True
         return state.st_size == entry.size and sha256_of(source) == entry.source_sha256
@@ -523,16 +554,20 @@ def keep(job: Job, reason: str, settings: Settings, entry: Entry | None = None) 
             seconds=entry.seconds,
             source_sha256=entry.source_sha256,
         )
-    written = job.outputs[min(job.outputs, key=_TELLING.index)]
+    written = job.outputs[min(job.outputs, key=TELLING.index)]
     missing = [extra.path for extra in job.extras.values() if entry is None and not is_file(extra.path)]
     if missing:
         fact = f"{missing[0]}: is not made, as {written} is {reason}"
         return replace(outcome, error=OutputError(f"{fact}; --overwrite makes all anew"))
     if job.reference is None:
         return outcome
+    start, end = settings.start, settings.end
+    if entry is not None and (start or end is not None):
+        end = start + entry.duration_s  # where the recording may have ended before
     try:
-        notes, wanted = read_notes(written), _wanted(job, settings, settings.end)
-        measured = None if wanted is None else score(notes, wanted)
+        notes = read_notes(written, pedal_threshold=settings.pedal_threshold)
+        wanted = _wanted(job, settings, end)
+        measured = None if wanted is None else score(begun_between(notes, start, end), wanted)
     except PartranscribeError as error:
         return replace(outcome, error=error)
     return replace(outcome, notes=len(notes), score=measured)

@@ -19,7 +19,7 @@ import pytest
 from fated import Fated
 from partranscribe import crew
 from partranscribe.backlog import Backlog
-from partranscribe.batch import run, would_keep
+from partranscribe.batch import foresee, run
 from partranscribe.crew import available_memory, default_processes, usable_cores
 from partranscribe.errors import AudioError, CheckpointError, OutputError
 from partranscribe.manifest import CLAIMS, NAME, Entry, Manifest
@@ -746,14 +746,25 @@ def test_what_would_be_kept_is_told_without_a_model(
     recording(source / "b.wav", seconds=2)  # another than it was
     for path in (*jobs[2].outputs.values(), jobs[3].outputs["csv"]):
         path.write_text("another's")
-    expected = {source / "a.wav": "done before", source / "c.wav": "already there"}
-    assert would_keep(jobs, settings) == expected
-    assert would_keep(jobs, settings, overwrite=True) == {}
-    assert would_keep(plan([source / "a.wav"], out / "a.mid"), settings) == {}
-    other = replace(settings, start=0.5)
-    assert would_keep(jobs, other) == {source / "c.wav": "already there"}
+    found = foresee(jobs, settings)
+    assert {path.name: one.kept for path, one in found.items()} == {
+        "a.wav": "done before",
+        "c.wav": "already there",
+        "d.wav": "",
+    }
+    assert "d.csv: is already there, and would be replaced" in str(found[source / "d.wav"].error)
+    assert foresee(jobs, settings, overwrite=True) == {}
+    other = foresee(jobs, replace(settings, start=0.5))
+    assert {path.name: one.kept for path, one in other.items()} == {"c.wav": "already there", "d.wav": ""}
+    named = plan([source / "a.wav"], out / "a.mid")
+    assert foresee(named, settings) == {}
+    named = plan([source / "c.wav"], out / "other.mid", ["midi", "csv"])
+    assert foresee(named, settings) == {}
+    (out / "other.csv").write_text("another's")
+    assert "was not named" in str(foresee(named, settings)[source / "c.wav"].error)
+    assert foresee(named, settings, overwrite=True) == {}
 
 
 def test_what_would_be_kept_of_an_unknown_model_is_not_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        would_keep([], Settings(model=str(tmp_path / "no.safetensors")))
+        foresee([], Settings(model=str(tmp_path / "no.safetensors")))

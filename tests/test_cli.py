@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import swelling_noise
+from locked import lock
 from partranscribe import __version__, cli
 from partranscribe.acoustic import ENGINES, PRECISIONS
 from partranscribe.batch import TIME_LIMIT
@@ -107,6 +108,46 @@ def test_unreadable_recording_is_one_line_and_status_1(
     assert name in line
     assert fact in line
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["partranscribe.jsonl", "song.mid"]
+
+
+def test_a_folder_that_cannot_be_listed_fails_by_itself(
+    song: Path, model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir()
+    lock(monkeypatch, "locked")
+    dry = call(tmp_path, "-o", tmp_path / "out", "--dry-run", *model)
+    assert dry.stdout.splitlines() == [
+        "locked: would fail: is no recording",
+        f"song.wav → {tmp_path / 'out' / 'song.mid'}",
+        "1 to do, 0 to keep, 1 to fail; nothing was written",
+    ]
+    result = call(tmp_path, "-o", tmp_path / "out", *model)
+    assert result.exit_code == 1
+    assert f"error: {tmp_path / 'locked'}: " in result.stderr
+    assert result.stdout.splitlines()[-1] == "1 done, 1 failed"
+
+
+def test_the_same_name_from_another_folder_replaces_nothing(model: list[str], tmp_path: Path) -> None:
+    for seed, disc in enumerate(("one", "two")):
+        (tmp_path / disc).mkdir()
+        write_audio(tmp_path / disc / "track.wav", swelling_noise(seed, RATE), RATE)
+    out = tmp_path / "out"
+    assert call(tmp_path / "one", "-o", out, *model).exit_code == 0
+    first = (out / "track.mid").read_bytes()
+    dry = call(tmp_path / "two", "-o", out, "--dry-run", *model)
+    assert "track.wav: would fail: " in dry.stdout
+    result = call(tmp_path / "two", "-o", out, *model)
+    assert result.exit_code == 1
+    assert f"{out / 'track.mid'}: is what {tmp_path / 'one' / 'track.wav'} gave" in result.stderr
+    assert (out / "track.mid").read_bytes() == first
+    assert call(tmp_path / "two", "-o", out, "--overwrite", *model).exit_code == 0
+    assert (out / "track.mid").read_bytes() != first
+
+
+@pytest.mark.parametrize("option", ["--start", "--end"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1"])
+def test_seconds_are_numbers(option: str, value: str, song: Path, model: list[str], tmp_path: Path) -> None:
+    assert call(song, "-o", tmp_path / "a.mid", option, value, *model).exit_code == 2
 
 
 def test_several_recordings_are_counted(song: Path, model: list[str], tmp_path: Path) -> None:
@@ -311,7 +352,7 @@ def test_ctrl_c_while_it_is_looked_what_there_is_to_do_ends_with_130(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("partranscribe.batch.would_keep", interrupted)
+    monkeypatch.setattr("partranscribe.batch.foresee", interrupted)
     assert call(song, "-o", tmp_path / "out", "--dry-run", *model).exit_code == 130
 
 

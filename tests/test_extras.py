@@ -15,7 +15,7 @@ import soundfile
 from click.testing import CliRunner
 
 from partranscribe import extras
-from partranscribe.batch import Result, run, would_keep
+from partranscribe.batch import Result, foresee, run
 from partranscribe.cli import main
 from partranscribe.errors import OutputError
 from partranscribe.note_io import read_notes, write_notes
@@ -74,7 +74,7 @@ def test_pages_are_made_once(songs: Path, settings: Settings) -> None:
 def test_a_page_that_is_missing_is_made(songs: Path, settings: Settings) -> None:
     assert statuses(run(plan([songs], songs.parent / "out"), settings, processes=0)) == "dd"
     jobs = jobs_of(songs)
-    assert would_keep(jobs, settings) == {}
+    assert foresee(jobs, settings) == {}
     assert statuses(run(jobs, settings, processes=0)) == "dd"
     jobs[0].extras[PAGE].path.unlink()
     assert statuses(run(jobs, settings, processes=0)) == "dk"

@@ -325,6 +325,30 @@ def test_midi_hands_are_merged_share_the_pedal_and_leave_drums_out(
     assert [note.offset for note in notes] == pytest.approx([offset, offset])
 
 
+@pytest.mark.parametrize(("channel", "offset"), [(0, 2.0), (1, 2.0), (9, 1.0)])
+def test_the_pedal_may_have_a_track_of_its_own(tmp_path: Path, channel: int, offset: float) -> None:
+    midi = mido.MidiFile(ticks_per_beat=500)  # 1000 ticks a second
+    midi.tracks.append(
+        mido.MidiTrack(
+            [
+                mido.Message("note_on", note=60, velocity=80),
+                mido.Message("note_off", note=60, time=1000),
+            ]
+        )
+    )
+    changes = [(500, 100), (1500, 0)]  # ticks from the one before, and values
+    midi.tracks.append(
+        mido.MidiTrack(
+            [
+                mido.Message("control_change", channel=channel, control=64, value=value, time=ticks)
+                for ticks, value in changes
+            ]
+        )
+    )
+    midi.save(str(tmp_path / "a.mid"))
+    assert read_notes(tmp_path / "a.mid") == [Note(0.0, offset, 60, 80)]
+
+
 def raw_midi(path: Path, *events: mido.Message | mido.MetaMessage) -> None:
     midi = mido.MidiFile(ticks_per_beat=500)
     midi.tracks.append(mido.MidiTrack(events))

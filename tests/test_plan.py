@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from locked import lock
 from partranscribe.manifest import NAME, Entry, Manifest
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
@@ -112,6 +113,13 @@ def test_recordings_that_share_a_name_keep_their_endings(tmp_path: Path) -> None
     assert outputs(jobs, tmp_path / "out") == [["other.mid"], ["song.flac.mid"], ["song.wav.mid"]]
 
 
+@pytest.mark.parametrize("names", [("Song.flac", "song.wav"), ("Pre\u0301lude.flac", "Pr\u00e9lude.wav")])
+def test_recordings_that_share_a_name_on_some_disks_do_so_too(names: tuple[str, str], tmp_path: Path) -> None:
+    empty(*(tmp_path / name for name in names))
+    found = [path.name for job in plan([tmp_path], tmp_path / "out") for path in job.outputs.values()]
+    assert found == sorted(f"{name}.mid" for name in names)
+
+
 def test_two_recordings_for_one_output_are_refused(tmp_path: Path) -> None:
     sources = [tmp_path / "a" / "song.wav", tmp_path / "b" / "song.wav"]
     with pytest.raises(UsageError, match=r"a.song\.wav and .*b.song\.wav would both be written to"):
@@ -155,7 +163,7 @@ def test_sources_without_recordings_become_jobs_of_their_own(tmp_path: Path) -> 
     empty(tmp_path / "song.mid")
     jobs = plan([tmp_path / "hollow", tmp_path / "song.mid", tmp_path / "no.wav"], tmp_path / "out")
     assert [job.source.name for job in jobs] == ["hollow", "song.mid", "no.wav"]
-    assert [bool(job.outputs) for job in jobs] == [True, False, True]
+    assert [bool(job.outputs) for job in jobs] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -205,6 +213,32 @@ def test_a_recording_without_a_reference_is_planned_all_the_same(tmp_path: Path)
     empty(tmp_path / "in/a.wav", tmp_path / "in/b.wav", tmp_path / "truth/b.mid")
     jobs = plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "truth")
     assert [job.reference for job in jobs] == [None, tmp_path / "truth/b.mid"]
+
+
+def test_a_reference_may_end_in_capitals(tmp_path: Path) -> None:
+    empty(tmp_path / "in/a.wav", tmp_path / "truth/a.MID")
+    (job,) = plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "truth")
+    assert job.reference == tmp_path / "truth/a.MID"
+
+
+def test_a_folder_without_recordings_has_no_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no note list there has the name of a recording"):
+        plan([Path()], None, reference=Path())
+
+
+def test_a_folder_that_cannot_be_listed_is_no_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty(*(tmp_path / name for name in ("a.wav", "live/b.wav", ".hidden/c.wav", "locked.wav")))
+    (tmp_path / "locked").mkdir()
+    lock(monkeypatch, "locked", ".hidden")
+    jobs = plan([tmp_path], tmp_path / "out")
+    assert [job.name for job in jobs] == ["a.wav", str(Path("live/b.wav")), "locked", "locked.wav"]
+    assert outputs(jobs, tmp_path / "out") == [["a.mid"], ["live/b.mid"], [], ["locked.mid"]]
+    assert len(plan([tmp_path], tmp_path / "out", exclude=["locked"])) == 3
 
 
 def test_references_of_which_none_fits_are_refused(tmp_path: Path) -> None:

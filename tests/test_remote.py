@@ -15,13 +15,13 @@ from click.testing import CliRunner, Result
 
 from partranscribe import remote
 from partranscribe.backlog import Backlog
-from partranscribe.batch import run, would_keep
+from partranscribe.batch import foresee, run
 from partranscribe.cli import main
 from partranscribe.errors import AudioError, StoreError
 from partranscribe.manifest import NAME, manifest_of
 from partranscribe.plan import plan
 from partranscribe.remote import appearing, fetched, is_remote, location
-from partranscribe.work import Settings
+from partranscribe.work import Outcome, Settings
 from synth import recording
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
@@ -142,7 +142,7 @@ def test_only_what_changed_is_done_again(tmp_path: Path, settings: Settings, mem
     recording(tmp_path / "in/b.wav", 1.5, 7)  # of the same size
     remote.put(sources / "b.wav", (tmp_path / "in/b.wav").read_bytes())
     jobs = plan([sources], memory / "out")
-    assert would_keep(jobs, settings) == {jobs[0].source: "done before"}
+    assert foresee(jobs, settings) == {jobs[0].source: Outcome(jobs[0], kept="done before")}
     again = run(jobs, settings, processes=0)
     assert [outcome.kept for outcome in again.outcomes] == ["done before", ""]
     (memory / "out/a.mid").write_bytes(b"edited")

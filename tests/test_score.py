@@ -14,6 +14,7 @@ import mir_eval
 import numpy as np
 import pytest
 
+from locked import lock
 from partranscribe.errors import NoteFileError
 from partranscribe.manifest import Entry, Manifest
 from partranscribe.note_io import write_notes
@@ -316,7 +317,18 @@ def test_bins_add_up_to_the_score(seed: int) -> None:
 
 def test_files_are_paired_by_name_below_their_folders(tmp_path: Path) -> None:
     estimates, references = tmp_path / "estimates", tmp_path / "references"
-    for name in ("a.mid", "b.CSV", "b.json", "deep/c.v2.csv", "only.mid", "deep/d.mid", ".e.mid", "e.png"):
+    names = (
+        "a.mid",
+        "b.CSV",
+        "b.mid",
+        "b.json",
+        "deep/c.v2.csv",
+        "only.mid",
+        "deep/d.mid",
+        ".e.mid",
+        "e.png",
+    )
+    for name in names:
         (estimates / name).parent.mkdir(parents=True, exist_ok=True)
         (estimates / name).touch()
     for name in ("a.txt", "a.tsv", "b.midi", "deep/c.v2.tsv", "d.mid", "e.tsv"):
@@ -325,7 +337,7 @@ def test_files_are_paired_by_name_below_their_folders(tmp_path: Path) -> None:
     pairing = pair_files(estimates, references)
     assert [(pair.name, pair.estimate, pair.reference) for pair in pairing.pairs] == [
         ("a", estimates / "a.mid", references / "a.tsv"),
-        ("b", estimates / "b.CSV", references / "b.midi"),
+        ("b", estimates / "b.json", references / "b.midi"),
         ("deep/c.v2", estimates / "deep/c.v2.csv", references / "deep/c.v2.tsv"),
     ]
     assert pairing.only_estimate == [estimates / "deep/d.mid", estimates / "only.mid"]
@@ -344,6 +356,13 @@ def test_what_was_transcribed_is_no_reference_where_there_is_another(tmp_path: P
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(NoteFileError, match="gone: is not a folder"):
         pair_files(tmp_path, tmp_path / "gone")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "locked").mkdir()
+    lock(monkeypatch, "locked")
+    with pytest.raises(NoteFileError, match=r"locked: cannot be listed \(Permission denied\)"):
+        pair_files(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(3))

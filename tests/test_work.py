@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from locked import lock
 from partranscribe.decode import decode_batch
 from partranscribe.errors import AudioError, NoteFileError, OutputError
 from partranscribe.manifest import NAME, Entry, Manifest
@@ -138,6 +139,7 @@ def test_what_was_made_is_entered(tmp_path: Path, alone: Transcriber, settings: 
         notes=outcome.notes,
         duration_s=1.0,
         seconds=round(outcome.seconds, 3),
+        origin="../in/x/Prélude.wav",
         finished=entry.finished,
     )
     assert outcome.source_sha256 == entry.source_sha256
@@ -476,6 +478,7 @@ def enter(job: Job) -> None:
         notes=1,
         duration_s=1.0,
         seconds=0.1,
+        origin="../song.wav",
     )
     Manifest(job.folder).add(entry)
 
@@ -514,6 +517,32 @@ def test_a_recording_that_changed_is_done_again(content: bytes, made_before: Job
     made_before.source.write_bytes(content)
     touch(made_before.source)
     assert reason(made_before) == ""
+
+
+def of_another_folder(job: Job, content: bytes) -> Job:
+    """The job of a recording of the same name, length and date elsewhere, into the same outputs."""
+    source = job.source.parent / "other" / job.source.name
+    source.parent.mkdir()
+    source.write_bytes(content)
+    os.utime(source, ns=(0, job.source.stat().st_mtime_ns))
+    return replace(job, source=source)
+
+
+def test_notes_of_a_recording_that_is_still_there_are_not_replaced_by_those_of_another(
+    made_before: Job,
+) -> None:
+    another = of_another_folder(made_before, b"noise")
+    for other_work in ({}, {"start_s": 1.0}):
+        with pytest.raises(OutputError, match=r"song\.mid: is what .*song\.wav gave, and would be"):
+            reason(another, **other_work)
+    made_before.source.unlink()
+    assert reason(another) == ""
+
+
+def test_a_copy_of_a_recording_is_the_same(made_before: Job) -> None:
+    another = of_another_folder(made_before, b"sound")
+    assert reason(another) == "done before"
+    assert reason(another, start_s=1.0) == ""
 
 
 @pytest.mark.parametrize(
@@ -572,6 +601,17 @@ def test_missing_outputs_are_refused_beside_another_s_work(
         reason(made_before)
 
 
+def test_a_folder_that_cannot_be_listed_is_told(
+    tmp_path: Path, alone: Transcriber, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in" / "locked").mkdir(parents=True)
+    lock(monkeypatch, "locked")
+    (outcome,) = outcomes_of(plan([tmp_path / "in"], tmp_path / "out"), alone, settings)
+    assert str(outcome.error).startswith(
+        f"{tmp_path / 'in' / 'locked'}: cannot be listed (Permission denied)"
+    )
+
+
 def test_what_is_kept_is_scored(tmp_path: Path, settings: Settings) -> None:
     notes = [Note(0.5, 1.0, 60, 64), Note(1.5, 2.0, 62, 64), Note(2.5, 3.0, 64, 64)]
     (tmp_path / "out").mkdir()
@@ -584,7 +624,26 @@ def test_what_is_kept_is_scored(tmp_path: Path, settings: Settings) -> None:
     assert (outcome.score.note.precision, outcome.score.note.recall) == (1.0, 2 / 3)
     part = keep(job, "done before", replace(settings, end=2.0)).score
     assert part is not None
-    assert part.note.recall == 1.0
+    assert (part.note.precision, part.note.recall) == (1.0, 1.0)
+    part = keep(job, "already there", replace(settings, start=1.0)).score
+    assert part is not None
+    assert (part.note.precision, part.note.recall) == (1.0, 0.5)
+
+
+def test_what_is_kept_is_scored_as_far_as_its_recording_goes(tmp_path: Path, settings: Settings) -> None:
+    notes = [Note(1.5, 2.0, 60, 64), Note(9.5, 10.0, 62, 64)]
+    (tmp_path / "out").mkdir()
+    write_notes(tmp_path / "out" / "song.csv", notes[:1])
+    write_notes(tmp_path / "truth.csv", notes)
+    (tmp_path / "song.wav").write_bytes(b"sound")
+    (job,) = plan([tmp_path / "song.wav"], tmp_path / "out", ["csv"], reference=tmp_path / "truth.csv")
+    enter(job)
+    entry = Manifest(tmp_path / "out").get("song")
+    assert entry is not None
+    for start, recall in ((0.0, 0.5), (1.0, 1.0)):
+        found = keep(job, "done before", replace(settings, start=start), entry).score
+        assert found is not None
+        assert found.note.recall == recall
 
 
 def test_what_is_kept_is_not_read_without_a_reference(tmp_path: Path, settings: Settings) -> None:
