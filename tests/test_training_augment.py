@@ -234,7 +234,17 @@ def test_rooms_get_the_rate_that_is_asked_for_and_one_channel(tmp_path: Path) ->
     (tmp_path / "rooms.csv").write_text("name,start,length\nhall,0,4800\n")
     (hall,) = load_rooms(tmp_path / "rooms.wav", tmp_path / "rooms.csv", RATE)
     inside = slice(100, -100)
-    np.testing.assert_allclose(hall[inside], samples[::3, 0][inside], atol=1e-3)
+    np.testing.assert_allclose(hall[inside], 3 * samples[::3, 0][inside], atol=3e-3)
+
+
+def test_rooms_are_as_loud_at_any_rate(tmp_path: Path) -> None:
+    direct = np.zeros(4800, np.float32)
+    direct[1200] = 1.0
+    sf.write(tmp_path / "rooms.wav", direct, 3 * RATE, subtype="FLOAT")
+    (tmp_path / "rooms.csv").write_text("start,length\n0,4800\n")
+    (room,) = load_rooms(tmp_path / "rooms.wav", tmp_path / "rooms.csv", RATE)
+    assert room.argmax() == 400
+    assert room.sum() == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize("table", ["name,begin\nhall,0\n", "name,start,length\nhall,a,b\n"])

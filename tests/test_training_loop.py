@@ -27,13 +27,14 @@ from partranscribe.model import (
     LastFrame,
     Par,
 )
-from partranscribe.note_array import note_array
-from partranscribe.notes import PITCHES, Note
+from partranscribe.note_array import NoteArray, note_array
+from partranscribe.notes import LOWEST_PITCH, PITCHES, Note
 from partranscribe.training import loop
 from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import Crop, Recording, Recordings
+from partranscribe.training.labels import context_labels, forgiving_labels, frame_labels
 from partranscribe.training.loop import TrainConfig, Trainer
-from partranscribe.training.loss import focal_loss, state_weights, velocity_loss
+from partranscribe.training.loss import focal_loss, state_weights, unanswered, velocity_loss
 from partranscribe.training.rollout import own_context
 from synth import melody
 
@@ -168,6 +169,29 @@ def test_a_large_error_of_a_velocity_counts_linearly() -> None:
     assert float(velocity_loss(velocity, target, level=1.0, linear_from=0.1)) == pytest.approx(expected)
     with pytest.raises(ValueError, match="velocity_linear_from"):
         TrainConfig(velocity_linear_from=0.0)
+
+
+@pytest.mark.parametrize(
+    ("heard", "asked"),
+    [(None, [2, 3, 4]), (3, [2, 3]), (2, [2]), (1, []), (4, [2, 3, 4])],
+    ids=["not at all", "in time", "early", "two frames early", "late"],
+)
+def test_no_velocity_is_asked_for_that_the_context_tells(heard: int | None, asked: list[int]) -> None:
+    """Of a note that begins on frame 3, its velocity is told on the frames about it as well."""
+    frames = 8
+    labels = [frame_labels(notes_of(begin), 0, frames, 1.0) for begin in (3, heard)]
+    context = context_labels(labels[1], 157)
+    velocity = forgiving_labels(labels[0], context, 157).velocity
+    assert np.flatnonzero(velocity[:, 0]).tolist() == [2, 3, 4]
+    told = torch.from_numpy(velocity).unsqueeze(0)
+    left = unanswered(told, torch.from_numpy(context.duration).unsqueeze(0), 157)
+    assert left[0, :, 0].nonzero().flatten().tolist() == asked
+    assert torch.equal(left[left > 0], told[left > 0])
+
+
+def notes_of(begin: int | None) -> NoteArray:
+    """One note of the lowest key that begins on a frame, or none; a frame is a second."""
+    return np.array([] if begin is None else [(begin, begin + 4, LOWEST_PITCH, 64)], float).reshape(-1, 4)
 
 
 def test_without_a_beginning_there_is_no_velocity_to_learn() -> None:

@@ -46,7 +46,8 @@ def load_rooms(audio: Path, table: Path, sample_rate: int) -> list[Audio]:
     rooms = [samples[first + direct : first + length, 0] for first, length, direct in rows]
     if rate == sample_rate:
         return rooms
-    return [soxr.resample(room, rate, sample_rate, quality="HQ") for room in rooms]
+    gain = np.float32(rate / sample_rate)  # with which the sum over fewer samples is as loud
+    return [gain * soxr.resample(room, rate, sample_rate, quality="HQ") for room in rooms]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..model import OFF, OFFSET, ONSET, REONSET, SUSTAIN
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN, NoteArray
 from ..notes import LOWEST_PITCH, PITCHES
 
-_EARLY_FRAMES = 2
+EARLY_FRAMES = 2  # by which an onset may be heard early
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -115,10 +115,10 @@ def forgiving_labels(labels: FrameLabels, context: ContextLabels, max_duration: 
     state, velocity = labels.state.copy(), labels.velocity.copy()
     begins = (labels.state == ONSET) | (labels.state == REONSET)
     age = np.round(context.duration * max_duration)  # frames since the onset in the context; 0 is off
-    for early in range(1, _EARLY_FRAMES + 1):
+    for early in range(1, EARLY_FRAMES + 1):
         heard = begins[early:] & (age[early:] == early) & ~begins[:-early]
         state[early:][heard] = SUSTAIN
-    missed = begins[:-1] & (labels.state[1:] == SUSTAIN) & ((age[1:] == 0) | (age[1:] > _EARLY_FRAMES + 1))
+    missed = begins[:-1] & (labels.state[1:] == SUSTAIN) & ((age[1:] == 0) | (age[1:] > EARLY_FRAMES + 1))
     late = np.concatenate((np.zeros_like(missed[:1]), missed))
     state[late] = np.where(age[late] == 0, ONSET, REONSET)
     before, after = velocity[1:].copy(), velocity[:-1].copy()

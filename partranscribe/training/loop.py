@@ -24,7 +24,7 @@ from ..model import ACOUSTIC_BLOCKS, NOTE_STATES, AcousticModule, LastFrame, Par
 from .augment import Augmenter, ContextNoise
 from .data import Crop, Crops, Source
 from .labels import ContextLabels, FrameLabels, forgiving_labels
-from .loss import focal_loss, state_weights, velocity_loss
+from .loss import focal_loss, state_weights, unanswered, velocity_loss
 from .rollout import own_context
 
 Phase = Literal["note", "velocity"]
@@ -457,8 +457,9 @@ class Trainer:
         own = self._acoustic(model.velocity_acoustic, mel)
         velocity, _ = model.velocity_sequence(torch.cat([*context, note, own], dim=-1))
         velocity = velocity.squeeze(-1)
-        loss = velocity_loss(velocity, crop.velocity, linear_from=self.settings.velocity_linear_from)
-        error = velocity_loss(velocity.detach(), crop.velocity, level=1.0)
+        target = unanswered(crop.velocity, last.duration, model.config.max_duration_frames)
+        loss = velocity_loss(velocity, target, linear_from=self.settings.velocity_linear_from)
+        error = velocity_loss(velocity.detach(), target, level=1.0)
         return {"loss": loss, "velocity_error": error.sqrt()}
 
 

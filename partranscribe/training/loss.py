@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..model import NOTE_STATES, OFFSET, ONSET, REONSET, SUSTAIN
+from .labels import EARLY_FRAMES
 
 
 def state_weights(onset: float, note: float) -> Tensor:
@@ -37,6 +38,20 @@ def focal_loss(logits: Tensor, target: Tensor, weights: Tensor, gamma: float = 2
     of_target = log_probabilities.gather(-1, target.unsqueeze(-1)).squeeze(-1)
     cells = -weights[target] * (1 - of_target.exp()) ** gamma * of_target
     return cells.sum(dim=-1).mean()
+
+
+def unanswered(velocity: Tensor, duration: Tensor, max_duration: int) -> Tensor:
+    """Velocities 0..1 without those that the context tells, of notes whose onset it has just heard.
+
+    In decoding it never tells what is asked for, and a network learns nothing of use from copying it.
+
+    Args:
+        velocity: (batch, frames, pitches); zero where there is none to tell.
+        duration: of the context, likewise: frames since the onset over `max_duration`.
+        max_duration: frames that are counted at most.
+    """
+    age = (duration * max_duration).round()
+    return velocity.masked_fill((age > 0) & (age <= EARLY_FRAMES + 1), 0.0)
 
 
 def velocity_loss(velocity: Tensor, target: Tensor, level: float = 0.1, linear_from: float = 1.0) -> Tensor:

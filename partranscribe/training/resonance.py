@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
+from scipy.signal import fftconvolve
 
 from ..notes import LOWEST_PITCH, PITCHES
 
@@ -13,6 +13,7 @@ _HIGHEST_HERTZ = 5000.0
 _DECAY_SECONDS = (12.0, 1.5)  # in which the lowest and the highest key's fundamental fall by 60 dB
 _STIFFNESS = (2e-4, 4e-3)  # inharmonicity coefficient of the lowest and of the highest key
 _DAMPED_SECONDS = 0.4  # in which the dampers let it fall by 60 dB
+_SILENT_SECONDS = 0.6  # after which they have silenced it
 _BLOCK = 64
 
 _SIXTY_DB = np.log(1000.0)
@@ -57,22 +58,17 @@ def ringing(
         response: from `strings_response`.
         sample_rate: of both.
     """
-    near = pedal[(pedal[:, 1] > 0) & (pedal[:, 0] < len(audio) / sample_rate)]
-    if not len(near):
-        return np.zeros_like(audio)
-    # Each press is heard by itself, as dampers silence what is of the one before: of two that follow each
-    # other, one is the real and the other the imaginary part of a sound, and one transform does for both.
-    held = np.zeros(len(audio), np.complex64)
-    gates = np.zeros((2, len(audio)), np.float32)
-    fall = np.exp(-_SIXTY_DB / _DAMPED_SECONDS / sample_rate * np.arange(len(audio)), dtype=np.float32)
-    for index, (press, release) in enumerate(
-        np.clip(np.round(near * sample_rate), 0, len(audio)).astype(int)
-    ):
-        held[press:release] += audio[press:release] * (1, 1j)[index % 2]
-        gates[index % 2, press:release] = 1.0
-        gates[index % 2, release:] = fall[: len(audio) - release]
-    size = scipy.fft.next_fast_len(len(audio) + len(response) - 1)
-    spectrum = scipy.fft.fft(held, size) * scipy.fft.fft(response.astype(np.complex64), size)
-    rung = scipy.fft.ifft(spectrum)[: len(audio)]
-    result: NDArray[np.float32] = rung.real * gates[0] + rung.imag * gates[1]
+    result = np.zeros_like(audio)
+    near = np.clip(np.round(pedal * sample_rate), 0, len(audio)).astype(int)
+    near = near[near[:, 1] > near[:, 0]]
+    # Where the pedal is pressed before the dampers touch the strings, these ring on.
+    is_new = np.diff(near[:, 0], prepend=-1) > 0
+    is_new[1:] &= near[1:, 0] > near[:-1, 1]
+    presses, releases = near[is_new, 0], near[np.roll(is_new, -1), 1]
+    fall = np.exp(-_SIXTY_DB / _DAMPED_SECONDS * np.arange(0, _SILENT_SECONDS, 1 / sample_rate))
+    for press, release in zip(presses, releases, strict=True):
+        end = min(release + len(fall), len(audio))
+        rung = fftconvolve(audio[press:release], response[: end - press])[: end - press]
+        rung[release - press :] *= fall[: len(rung) - (release - press)]
+        result[press : press + len(rung)] += rung
     return result
