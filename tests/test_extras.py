@@ -202,6 +202,25 @@ def test_posteriors_that_cannot_be_written_are_called_by_their_name(
     assert not [path for path in songs.parent.rglob("*") if path.suffix == ".npz"]
 
 
+def test_posteriors_may_be_linked_to_another_disk(
+    songs: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (songs.parent / "disk").mkdir()
+    link = songs.parent / "p.npz"
+    link.symlink_to(songs.parent / "disk" / "there.npz")
+    replaced = Path.replace
+
+    def within_a_disk(path: Path, target: Path) -> Path:
+        if path.parent != target.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replaced(path, target)
+
+    monkeypatch.setattr(Path, "replace", within_a_disk)
+    jobs = plan([songs / "a.wav"], songs.parent / "out", extras={POSTERIORS: link})
+    assert statuses(run(jobs, settings, processes=0)) == "d"
+    assert [path.name for path in (songs.parent / "disk").iterdir()] == ["there.npz"]
+
+
 def call(*arguments: object) -> click.testing.Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
