@@ -323,7 +323,7 @@ def _finish(
                 entry = _entry(manifest, begun, done, contents, settings.identity(transcriber.info.sha256))
                 manifest.add(entry)
     try:
-        wanted = _wanted(job, settings, start + result.duration if start or end is not None else None)
+        wanted = _wanted(job, settings, _end_of_part(settings, result.duration))
         done = replace(done, score=None if wanted is None else score(result.notes, wanted))
     except PartranscribeError as error:
         return replace(done, error=error)
@@ -480,15 +480,16 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], se
             raise OutputError(f"{foreign[0]}: is {reason}, and would be replaced; --overwrite allows it")
         return reason
     assert entry is not None
+    made = not missing and all(entry.outputs.get(name) == one for name, one in hashes.items())
+    made = made and entry.work == identity
     moved = entry.origin not in ("", _origin(job.source, manifest.folder))
-    if moved and not _is_source(job.source, entry, by_date=False):
+    same = (made or moved) and _is_source(job.source, entry, by_date=not moved)
+    if moved and not same:
         other = _recording_of(entry, manifest.folder)
         if is_file(other):
             fact = f"{next(iter(there.values()))}: is what {other} gave, and would be replaced"
             raise OutputError(f"{fact}; name another folder with -o, or allow it with --overwrite")
-    made = not missing and all(entry.outputs.get(name) == one for name, one in hashes.items())
-    made = made and entry.work == identity and _is_source(job.source, entry, by_date=not moved)
-    return DONE if made and _has_extras(job, entry, settings) else ""
+    return DONE if made and same and _has_extras(job, entry, settings) else ""
 
 
 def _has_extras(job: Job, entry: Entry, settings: Settings) -> bool:
@@ -562,8 +563,8 @@ def keep(job: Job, reason: str, settings: Settings, entry: Entry | None = None) 
     if job.reference is None:
         return outcome
     start, end = settings.start, settings.end
-    if entry is not None and (start or end is not None):
-        end = start + entry.duration_s  # where the recording may have ended before
+    if entry is not None:
+        end = _end_of_part(settings, entry.duration_s)
     try:
         notes = read_notes(written, pedal_threshold=settings.pedal_threshold)
         wanted = _wanted(job, settings, end)
@@ -571,6 +572,11 @@ def keep(job: Job, reason: str, settings: Settings, entry: Entry | None = None) 
     except PartranscribeError as error:
         return replace(outcome, error=error)
     return replace(outcome, notes=len(notes), score=measured)
+
+
+def _end_of_part(settings: Settings, duration: float) -> float | None:
+    """Where a part of so many seconds ended, as its recording may before the settings do; None for all."""
+    return settings.start + duration if settings.start or settings.end is not None else None
 
 
 def _wanted(job: Job, settings: Settings, end: float | None) -> list[Note] | None:
