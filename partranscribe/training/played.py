@@ -17,6 +17,7 @@ from ..loudness import gain_to
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, VELOCITY_COLUMN
 from ..sampler import Instrument, SamplerSettings, load_instrument
 from .augment import Augmenter
+from .coding import through_opus
 from .data import Passage, Recording, fingerprint
 from .resonance import strings_response
 from .synthesis import Performance, load_performance, render_excerpt, vary, vary_instrument
@@ -46,6 +47,9 @@ class PlayedConfig:
         extra_decay: range of the decibels a second by which strings fall faster than those that were sampled.
         resonance_db: range of the energy of what all strings answer to an impulse while the pedal is down, in
             decibels; what they answer to a tone is some 20 dB louder.
+        opus_share: of what is played that is kept as Opus, see `coding.through_opus`. Where recordings were
+            and what is played was not, a network knows the two by that, and takes a recording of a real
+            piano that was never coded for one that is played.
     """
 
     share: float = 0.5
@@ -60,6 +64,7 @@ class PlayedConfig:
     unevenness_db: float = 0.3
     extra_decay: tuple[float, float] = (0.0, 6.0)
     resonance_db: tuple[float, float] = (-50.0, -24.0)
+    opus_share: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.share, self.note_list_share, self.cut_share) < 0:
@@ -141,6 +146,8 @@ class Played:
         audio, notes = render_excerpt(performance, instrument, begin, samples, sampler, strings)
         if self._level != 0:
             audio *= np.float32(gain_to(self._level, expected_loudness(performance, sampler)))
+        if rng.random() < settings.opus_share:
+            audio = through_opus(audio, rate)
         return Passage(audio, notes)
 
     def recordings(self, count: int, seconds: float, augmenter: Augmenter) -> list[Recording]:
