@@ -6,10 +6,11 @@ same 16-bit mono WAV files and leave MIDI files, which are scored. Time and memo
 transcribes the whole folder, from its start to its end.
 
 `--model` and `--peer` may be repeated; peers.py tells how to install the peers. With `--rt60` each folder is
-measured once more, played in a simulated room, which no system knows from its training. `--only`, `--start`
-and `--end` choose a part of it: of two checkpoints, the better is known by what is held out and calibrates
-nothing. `--release TEST_SET` copies the checkpoint to `weights/` with the raw means inside, under that name,
-and writes its hash there.
+measured once more, played in a simulated room, which no system knows from its training, and with `--opus`
+once more, kept as Opus at 16 kHz and 31 kbit/s, which should change little. `--only`, `--start` and `--end`
+choose a part of it: of two checkpoints, the better is known by what is held out and calibrates nothing.
+`--release TEST_SET` copies the checkpoint to `weights/` with the raw means inside, under that name, and
+writes its hash there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dataclasses import astuple, dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -37,11 +39,13 @@ from partranscribe.note_io import read_notes
 from partranscribe.notes import Note
 from partranscribe.released import DEFAULT_NAME, checkpoint_path, weights_folder
 from partranscribe.score import Measure, Score, aligned, average, score
+from partranscribe.training.coding import through_opus
 from partranscribe.training.data import labelled
 from partranscribe.whole_file import whole_file
 
 Audio = NDArray[np.float32]
 
+CODED_RATE = 16_000  # at which the recordings of MAPS were coded that training knows
 MEASURES = ("note", "+ offset", "+ velocity", "note, aligned", "+ offset, aligned", "+ velocity, aligned")
 COLUMNS = ("system", "test set", *MEASURES, "seconds", "× real time", "peak MB")
 PIECE_COLUMNS = ("piece", *MEASURES[:3], "duration accuracy", "median onset error", "notes")
@@ -119,6 +123,7 @@ def prepare(
     start: float = 0.0,
     end: float | None = None,
     rt60: float | None = None,
+    opus: bool = False,
 ) -> TestSet:
     """Write the recordings of a folder as WAV files to another.
 
@@ -129,6 +134,7 @@ def prepare(
         start, end: seconds of each recording between which it counts; None for its end. Shorter ones are left
             out. The notes that begin there count, until `end`.
         rt60: of the room that they are played in, in seconds; None for none.
+        opus: whether they are coded by `through_opus`, at `CODED_RATE`.
     """
     audio, references, duration = {}, {}, 0.0
     last = math.inf if end is None else end
@@ -139,10 +145,12 @@ def prepare(
         if start and not heard:
             continue
         piece = "_".join(source.relative_to(folder).with_suffix("").parts)
-        rate = probe(source).sample_rate
+        rate = CODED_RATE if opus else probe(source).sample_rate
         samples = np.concatenate(list(read_blocks(source, rate, start=start, end=end)))
         if rt60 is not None:
             samples = in_a_room(samples, rate, rt60)
+        if opus:
+            samples = through_opus(samples, rate)
         audio[piece] = target / f"{piece}.wav"
         soundfile.write(audio[piece], samples, rate, "PCM_16")
         length = len(samples) / rate
@@ -153,8 +161,9 @@ def prepare(
     if not audio:
         fact = f"no recording with a note list beside it that counts (--only {only}, --start {start:g})"
         raise SystemExit(f"{folder}: {fact}; is it the right folder?")
-    place = f", in a room of {rt60:g} s" if rt60 is not None else ""
-    name = f"{folder.resolve().name}{place} ({len(audio)} pieces, {duration / 60:.1f} min)"
+    change = f", in a room of {rt60:g} s" if rt60 is not None else ""
+    change += ", kept as Opus" if opus else ""
+    name = f"{folder.resolve().name}{change} ({len(audio)} pieces, {duration / 60:.1f} min)"
     return TestSet(name, audio, references, duration)
 
 
@@ -243,21 +252,26 @@ def main() -> None:
     parser.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="of each piece")
     parser.add_argument("--end", type=float, metavar="SECONDS", help="of each piece")
     parser.add_argument("--rt60", type=float, metavar="SECONDS", help="and once more, in such a room")
+    parser.add_argument("--opus", action="store_true", help="and once more, kept as Opus")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as well")
     parser.add_argument("--release", metavar="TEST_SET")
     arguments = parser.parse_args()
     models = arguments.models or ([] if arguments.peers else [DEFAULT_NAME])
     part = {name: getattr(arguments, name) for name in ("only", "start", "end")}
-    plain = list(part.values()) == ["*", 0.0, None] and not (arguments.peers or arguments.rt60)
+    plain = list(part.values()) == ["*", 0.0, None] and not (
+        arguments.peers or arguments.rt60 or arguments.opus
+    )
     if arguments.release and not (plain and len(models) == len(arguments.folders) == 1):
-        parser.error("--release goes with one model and one folder, whole pieces, no room and no peer")
+        parser.error("--release goes with one model and one folder, whole pieces as they are and no peer")
     systems = dict([own_system(model, arguments.device) for model in models])
     systems |= dict([peer_system(peer) for peer in arguments.peers])
-    places = [None] if arguments.rt60 is None else [None, arguments.rt60]
+    changes: list[dict[str, Any]] = [{}]
+    changes += [] if arguments.rt60 is None else [{"rt60": arguments.rt60}]
+    changes += [{"opus": True}] if arguments.opus else []
     results = []
-    for folder, place in product(arguments.folders, places):
+    for folder, change in product(arguments.folders, changes):
         with tempfile.TemporaryDirectory() as audio:
-            test_set = prepare(folder, Path(audio), **part, rt60=place)
+            test_set = prepare(folder, Path(audio), **part, **change)
             for system, command in systems.items():
                 print(f"{system} on {test_set.name}", file=sys.stderr)
                 results.append(run(system, command, test_set))

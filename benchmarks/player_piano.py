@@ -33,13 +33,19 @@ UNEVENNESS_DB = 0.3
 LEVEL = -30.0  # RMS in dB
 
 
-def play(notes: Sequence[Note], instrument: Instrument, seed: int) -> Passage | None:
+def play(
+    notes: Sequence[Note],
+    instrument: Instrument,
+    seed: int,
+    slowness: tuple[float, float] = SLOWNESS,
+) -> Passage | None:
     """A part of a list as a piano of that kind sounds it; None where no note begins there.
 
     Args:
         notes: the whole list.
         instrument: what it is played on.
         seed: of all that differs from piano to piano.
+        slowness: range of that of the dampers, see `SamplerSettings`.
     """
     keys = note_array(notes)
     keys = keys[(keys[:, ONSET_COLUMN] >= BEGIN) & (keys[:, OFFSET_COLUMN] < END)]
@@ -49,7 +55,7 @@ def play(notes: Sequence[Note], instrument: Instrument, seed: int) -> Passage | 
         instrument,
         np.random.default_rng(seed),
         unevenness_db=UNEVENNESS_DB,
-        slowness=SLOWNESS,
+        slowness=slowness,
         damper_delay=DAMPER_DELAY,
         extra_decay=EXTRA_DECAY,
     )
@@ -58,13 +64,19 @@ def play(notes: Sequence[Note], instrument: Instrument, seed: int) -> Passage | 
     return Passage(audio * np.float32(gain_to(LEVEL, loudness([audio], SAMPLE_RATE))), played)
 
 
-def make(lists: Path, pianos: Path, folder: Path, only: str = "*") -> None:
+def make(
+    lists: Path,
+    pianos: Path,
+    folder: Path,
+    only: str = "*",
+    slowness: tuple[float, float] = SLOWNESS,
+) -> None:
     """The recordings, and beside each its note list."""
     folder.mkdir(parents=True, exist_ok=True)
     instruments = load_instruments(pianos, SAMPLE_RATE)
     chosen = [(audio.stem, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
     for number, (name, path) in enumerate(chosen):
-        passage = play(read_notes(path), instruments[number % len(instruments)], number)
+        passage = play(read_notes(path), instruments[number % len(instruments)], number, slowness)
         if passage is not None:
             soundfile.write(folder / f"{name}.flac", passage.audio, SAMPLE_RATE)
             write_notes(folder / f"{name}.tsv", listed(passage.notes))
@@ -76,8 +88,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("pianos", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="*", help="names of the recordings, without their endings")
+    parser.add_argument("--slowness", type=float, nargs=2, default=SLOWNESS, metavar=("FROM", "TO"))
     arguments = parser.parse_args(argv)
-    make(arguments.lists, arguments.pianos, arguments.folder, arguments.only)
+    slowness = (arguments.slowness[0], arguments.slowness[1])
+    make(arguments.lists, arguments.pianos, arguments.folder, arguments.only, slowness)
 
 
 if __name__ == "__main__":

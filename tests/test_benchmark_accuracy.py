@@ -78,6 +78,15 @@ def test_notes_end_with_the_part_that_is_measured(folder: Path, tmp_path: Path) 
     assert test_set.references["one"] == [NOTES[0], Note(0.8, 1.2, 64, 50)]
 
 
+def test_recordings_may_be_kept_as_opus(folder: Path, tmp_path: Path) -> None:
+    test_set = accuracy.prepare(folder, tmp_path, opus=True)
+    assert test_set.name.startswith("set, kept as Opus (2 pieces")
+    plain, coded = (soundfile.read(path)[0] for path in (folder / "one.flac", test_set.audio["one"]))
+    assert soundfile.info(test_set.audio["one"]).samplerate == RATE
+    assert coded.shape == plain.shape
+    assert 0 < np.std(coded - plain) < 0.5 * np.std(plain)
+
+
 def test_part_of_some_pieces_is_measured(folder: Path, tmp_path: Path) -> None:
     test_set = accuracy.prepare(folder, tmp_path, only="t*", start=0.7, end=1.2)
     assert list(test_set.audio) == ["below_two"]
@@ -167,7 +176,7 @@ def test_checkpoint_is_measured_piece_by_piece(
 
 
 @pytest.mark.parametrize(
-    "more", [["--end", 1], ["--only", "*1"], ["--rt60", 0.5], ["--model", "b"], ["folder"]]
+    "more", [["--end", 1], ["--only", "*1"], ["--rt60", 0.5], ["--opus"], ["--model", "b"], ["folder"]]
 )
 def test_release_needs_the_plain_measurement(
     more: list[object], measure: Callable[..., None], capsys: pytest.CaptureFixture[str]

@@ -41,6 +41,14 @@ def test_lists_become_recordings_that_end_late(tmp_path: Path, monkeypatch: pyte
     assert silent < 0.01 * early
 
 
+def test_dampers_may_all_be_slow(tmp_path: Path) -> None:
+    piano, notes = sampled_piano(tmp_path, 16_000), [Note(21.0, 21.5, 60, 90)]
+    sounds = [player_piano.play(notes, piano, 1, (slowness, slowness)) for slowness in (1.0, 8.0)]
+    after = slice(round(1.7 * 16_000), round(1.8 * 16_000))
+    prompt, slow = (np.abs(sound.audio[after]).max() for sound in sounds if sound is not None)
+    assert slow > 2 * prompt
+
+
 def test_a_list_without_notes_there_is_left_out(tmp_path: Path) -> None:
     piano = sampled_piano(tmp_path, 16_000)
     assert player_piano.play([Note(1.0, 1.5, 60, 90)], piano, 0) is None

@@ -132,6 +132,19 @@ def test_dampers_are_as_slow_as_the_settings_say(pianos: list[Instrument]) -> No
     assert slow > 2 * late
 
 
+def test_what_is_played_may_be_kept_as_opus(pianos: list[Instrument]) -> None:
+    plain, coded = (
+        Played([EVERY_SECOND], pianos, replace(PLAIN, opus_share=share)).draw(
+            2 * RATE, 0, np.random.default_rng(6)
+        )
+        for share in (0.0, 1.0)
+    )
+    np.testing.assert_array_equal(coded.notes, plain.notes)
+    assert coded.audio.shape == plain.audio.shape
+    error = np.sqrt(np.mean((coded.audio - plain.audio) ** 2) / np.mean(plain.audio**2))
+    assert 0.001 < error < 0.2
+
+
 def test_strings_fall_and_ring_as_the_settings_say(pianos: list[Instrument]) -> None:
     held = Performance(performance([0.5]).keys, np.array([(0.0, 127.0), (9.0, 0.0)]))
 
