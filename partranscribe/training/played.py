@@ -15,6 +15,7 @@ from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
 from ..loudness import gain_to
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, VELOCITY_COLUMN
+from ..remote import files_below
 from ..sampler import Instrument, SamplerSettings, load_instrument
 from .augment import Augmenter
 from .coding import through_opus
@@ -174,7 +175,7 @@ class Played:
 
 def midi_files(folder: Path) -> list[Path]:
     """Those of a folder and below, in the order of their names."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    return [folder / path for path in files_below(folder, (".mid", ".midi"))]
 
 
 def load_performances(folder: Path, cache: Path) -> list[Performance]:
