@@ -41,8 +41,9 @@ class PlayedConfig:
         touch: range of the exponent of velocity / 127; the velocity network is trained at 1.
         undamped_from: range of the lowest pitch without a damper.
         slowness, damper_delay: ranges of how slowly a damper silences a string, and of the seconds until it
-            touches it, see `SamplerSettings`. The software pianos of MAPS fall by 5 to 9 dB within 0.1 s of
-            an offset, sampled ones with a slowness of 1 by 16 to 25 (benchmarks/damping.py).
+            touches it, see `SamplerSettings`; what is drawn below 0 is prompt. The software pianos of MAPS
+            fall by 5 to 9 dB within 0.1 s of an offset, sampled ones with a slowness of 1 by 16 to 25
+            (benchmarks/damping.py).
         lift: range of the share of damper_delay after which a press of the pedal lifts the dampers.
         unevenness_db: standard deviation of the loudness of the keys; 1 dB is as much as a velocity of 5.
         extra_decay: range of the decibels a second by which strings fall faster than those that were sampled.

@@ -106,7 +106,7 @@ def vary_instrument(
         settings: what is not drawn.
         unevenness_db: standard deviation of the loudness of the keys.
         slowness: range of that of the dampers, drawn evenly on a logarithmic scale.
-        damper_delay: range of the seconds until they touch the strings.
+        damper_delay: range of the seconds until they touch the strings; what is drawn below 0 is prompt.
         restrike: range of the seconds in which the old voice of a key that is struck again fades.
         extra_decay: range of the decibels a second by which its strings fall faster.
         lift: range of the share of the damper's delay after which the pedal lifts the dampers.
@@ -117,7 +117,7 @@ def vary_instrument(
         microphone=names[rng.integers(len(names))],
         unevenness=tuple(rng.normal(0, unevenness_db, PITCHES)),
         slowness=np.exp(rng.uniform(*np.log(slowness))),
-        damper_delay=rng.uniform(*damper_delay),
+        damper_delay=max(rng.uniform(*damper_delay), 0.0),
         restrike=rng.uniform(*restrike),
         extra_decay=rng.uniform(*extra_decay),
         lift=rng.uniform(*lift),
