@@ -154,6 +154,14 @@ def test_pianos_of_a_kind_differ_within_their_limits(piano: Instrument) -> None:
     assert 0.2 <= min(one.lift for one in drawn) < 0.3 < 0.7 < max(one.lift for one in drawn) <= 0.8
 
 
+def test_some_pianos_may_have_prompt_dampers(piano: Instrument) -> None:
+    seeds = map(np.random.default_rng, range(200))
+    delays = np.array([vary_instrument(piano, rng, damper_delay=(-0.06, 0.12)).damper_delay for rng in seeds])
+    assert np.mean(delays == 0.0) == pytest.approx(1 / 3, abs=0.1)
+    assert delays.min() == 0.0
+    assert 0.11 < delays.max() <= 0.12
+
+
 def test_a_note_after_the_window_is_not_heard_in_it(piano: Instrument) -> None:
     keys = notes_of((0.5, 1.0, 60, 90), (1.001, 1.5, 64, 90))
     alone = Performance(keys[:1], NO_PEDAL)
