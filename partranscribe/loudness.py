@@ -57,24 +57,32 @@ def gain_to(level: float, loud: float | None) -> float:
     return float(10 ** (np.clip(level - loud, -_MOST_GAIN_DB, _MOST_GAIN_DB) / 20))
 
 
-def brought_to(level: float, read: Callable[[], Iterable[Samples]], sample_rate: int) -> Iterator[Samples]:
+def brought_to(
+    level: float,
+    read: Callable[[], Iterable[Samples]],
+    sample_rate: int,
+    alive: Callable[[], object] | None = None,
+) -> Iterator[Samples]:
     """The blocks of a recording with the gain that brings all of it to a level; a long one is read twice.
 
     Args:
         level: RMS in decibels; 0 leaves the recording as it is.
         read: its blocks, from the beginning.
         sample_rate: of them.
+        alive: called after each block that is heard for its loudness, before the first one is given.
     """
     if level == 0:
         yield from read()
         return
     kept: deque[Samples] = deque()
-    gain = np.float32(gain_to(level, loudness(_keeping(read(), kept, sample_rate), sample_rate)))
+    gain = np.float32(gain_to(level, loudness(_keeping(read(), kept, sample_rate, alive), sample_rate)))
     for block in _taken(kept) if kept else read():
         yield block * gain
 
 
-def _keeping(blocks: Iterable[Samples], kept: deque[Samples], sample_rate: int) -> Iterator[Samples]:
+def _keeping(
+    blocks: Iterable[Samples], kept: deque[Samples], sample_rate: int, alive: Callable[[], object] | None
+) -> Iterator[Samples]:
     """The same blocks, of which none is kept once there are too many."""
     samples = 0
     for block in blocks:
@@ -83,6 +91,8 @@ def _keeping(blocks: Iterable[Samples], kept: deque[Samples], sample_rate: int) 
             kept.append(block)
         else:
             kept.clear()
+        if alive is not None:
+            alive()
         yield block
 
 

@@ -137,7 +137,8 @@ class Transcriber:
         Args:
             path: of a file in any format that `audio.read_blocks` reads.
             start, end: seconds between which it is transcribed; times still count from the file's start.
-            progress: called with the seconds of audio that are done.
+            progress: called with the seconds of audio that are done; from a thread of its own, and with 0,
+                while the loudness of the recording is measured.
             posteriors: a file to write, whole or not at all, with what `posteriors` tells.
 
         Raises:
@@ -145,7 +146,8 @@ class Transcriber:
             DeviceError: the device has not enough memory.
             OutputError: the posteriors cannot be written.
         """
-        piece = _Piece.of_file(self, Path(path), start, end)
+        alive = None if progress is None else partial(progress, 0.0)
+        piece = _Piece.of_file(self, Path(path), start, end, alive)
         if posteriors is None:
             return self._transcribe(piece, progress)
         with whole_file(Path(posteriors)) as file, posterior_collector(file.parent) as collector:
@@ -171,7 +173,8 @@ class Transcriber:
         Args:
             paths: of the files; those of similar length should be next to each other.
             start, end: as for `transcribe`.
-            progress: called with the index of a file and the seconds of its audio that are done.
+            progress: called with the index of a file and the seconds of its audio that are done; also from
+                other threads, as by `transcribe`.
 
         Raises:
             DeviceError: the device has not enough memory for one file.
@@ -179,7 +182,10 @@ class Transcriber:
         done = 0
         while done < len(paths):
             group = [
-                _Piece.of_file(self, Path(path), start, end) for path in paths[done : done + self.together]
+                _Piece.of_file(
+                    self, Path(path), start, end, None if progress is None else partial(progress, index, 0.0)
+                )
+                for index, path in enumerate(paths[done : done + self.together], done)
             ]
             try:
                 found = self._transcribe_together(group, done, progress)
@@ -339,11 +345,18 @@ class _Piece:
         self._frames = 0
 
     @classmethod
-    def of_file(cls, transcriber: Transcriber, path: Path, start: float, end: float | None) -> _Piece:
-        """A file, or the part of it between two times."""
+    def of_file(
+        cls,
+        transcriber: Transcriber,
+        path: Path,
+        start: float,
+        end: float | None,
+        alive: Callable[[], object] | None,
+    ) -> _Piece:
+        """A file, or the part of it between two times; `alive` is called as its loudness is measured."""
         front_end = transcriber.info.config.front_end
         read = partial(read_blocks, path, front_end.sample_rate, start=start, end=end)
-        blocks = brought_to(front_end.level, read, front_end.sample_rate)
+        blocks = brought_to(front_end.level, read, front_end.sample_rate, alive)
         remedy = "is the file complete?" if end is None and not start else "choose a longer part"
         return cls(transcriber, blocks, start, str(path), remedy)
 

@@ -137,7 +137,7 @@ class Watcher:
     """Is told how the work goes; this one says nothing.
 
     `started` gives the seconds of a recording that will be transcribed, where its header tells, `advanced`
-    those that are done, `finished` the outcome.
+    those that are done, sometimes from another thread, `finished` the outcome.
     """
 
     def started(self, job: Job, duration: float | None) -> None: ...

@@ -204,24 +204,28 @@ def wait_for_any(workers: Sequence[Worker], seconds: float) -> None:
 
 
 class _Telling(Watcher):
-    """Tells the parent how it goes."""
+    """Tells the parent how it goes, in whichever thread."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._connection, self._lock = connection, threading.Lock()
+
+    def tell(self, message: Message) -> None:
+        with self._lock:
+            self._connection.send(message)
 
     def started(self, job: Job, duration: float | None) -> None:
-        self._connection.send(Started(job, duration))
+        self.tell(Started(job, duration))
 
     def advanced(self, job: Job, seconds: float) -> None:
-        self._connection.send(Advanced(job, seconds))
+        self.tell(Advanced(job, seconds))
 
 
 def _run(connection: Connection, settings: Settings, threads: int) -> None:
     """What a worker's process does."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    warnings.showwarning = lambda message, *_args, **_kwargs: connection.send(Warned(str(message)))
-    timings = Timings()
+    watcher, timings = _Telling(connection), Timings()
+    warnings.showwarning = lambda message, *_args, **_kwargs: watcher.tell(Warned(str(message)))
     try:
         with timings.stage("starting"):
             import torch
@@ -229,18 +233,18 @@ def _run(connection: Connection, settings: Settings, threads: int) -> None:
             torch.set_num_threads(threads)
             transcriber = settings.transcriber(timings)
     except PartranscribeError as error:
-        connection.send(Broken(error))
+        watcher.tell(Broken(error))
         return
-    connection.send(Ready(transcriber.together))
-    watcher, manifests = _Telling(connection), dict[Path, Manifest]()
+    watcher.tell(Ready(transcriber.together))
+    manifests = dict[Path, Manifest]()
     while True:
         try:
             jobs = connection.recv()
         except EOFError:
             return
         for outcome in work(jobs, transcriber, settings, watcher, manifests):
-            connection.send(outcome)
-        connection.send(Spent(dict(timings.seconds), transcriber.together))
+            watcher.tell(outcome)
+        watcher.tell(Spent(dict(timings.seconds), transcriber.together))
 
 
 def _end_with_parent() -> None:

@@ -81,6 +81,15 @@ def test_a_recording_is_brought_to_a_level_as_a_whole_and_a_long_one_read_twice(
     assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
 
 
+def test_each_block_that_is_heard_for_its_loudness_is_a_sign_of_life() -> None:
+    told: list[bool] = []
+    blocks = brought_to(-35.0, lambda: iter((sine(2), sine(2, 0.05))), RATE, lambda: told.append(True))
+    next(blocks)
+    assert len(told) == 2
+    assert len(list(blocks)) == 1
+    assert len(told) == 2
+
+
 def test_samples_are_the_same_however_long_the_recording_is(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = [sine(2), sine(2, 0.05), sine(1, 0.2)]
     kept = [*brought_to(-35.0, lambda: iter(blocks), RATE)]

@@ -47,6 +47,15 @@ def blocks_of(audio: NDArray[np.float32], size: int) -> Iterator[NDArray[np.floa
     return (audio[start : start + size] for start in range(0, len(audio), size))
 
 
+def at_level(transcriber: Transcriber, folder: Path) -> Path:
+    """A checkpoint of the same network whose front end brings recordings to a level."""
+    front_end = replace(transcriber.info.config.front_end, level=-20.0)
+    path = folder / "level.safetensors"
+    config = replace(transcriber.info.config, front_end=front_end)
+    save_checkpoint(path, transcriber.model, config, name="level", training={})
+    return path
+
+
 @pytest.mark.parametrize("size", [100, 5000, 65_536])
 def test_notes_do_not_depend_on_where_the_audio_is_cut(
     transcriber: Transcriber, audio: NDArray[np.float32], whole: Transcription, size: int
@@ -58,11 +67,7 @@ def test_notes_do_not_depend_on_where_the_audio_is_cut(
 def test_a_copy_of_another_loudness_gives_the_same_notes(
     transcriber: Transcriber, audio: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    front_end = replace(transcriber.info.config.front_end, level=-20.0)
-    config = replace(transcriber.info.config, front_end=front_end)
-    path = tmp_path / "level.safetensors"
-    save_checkpoint(path, transcriber.model, config, name="level", training={})
-    levelled = Transcriber(path, "cpu")
+    levelled = Transcriber(at_level(transcriber, tmp_path), "cpu")
     write_audio(tmp_path / "soft.wav", audio / 4, RATE, subtype="FLOAT")
     found = [levelled.transcribe_audio(audio / divisor).notes for divisor in (1, 4)]
     found += [levelled.transcribe(tmp_path / "soft.wav").notes]
@@ -71,6 +76,22 @@ def test_a_copy_of_another_loudness_gives_the_same_notes(
     assert len(keys[0]) > 100
     as_they_are = [transcriber.transcribe_audio(audio / divisor).notes for divisor in (1, 4)]
     assert as_they_are[0] != as_they_are[1]
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_progress_is_told_while_the_loudness_is_measured(
+    transcriber: Transcriber, audio: NDArray[np.float32], tmp_path: Path, together: int
+) -> None:
+    levelled = Transcriber(at_level(transcriber, tmp_path), "cpu", together=together)
+    paths = [tmp_path / f"{index}.wav" for index in range(2)]
+    for path in paths:
+        write_audio(path, audio, RATE)  # more than one block of 10 s
+    told: list[tuple[int, float]] = []
+    list(levelled.transcribe_several(paths, progress=lambda index, seconds: told.append((index, seconds))))
+    for index in range(2):
+        seconds = [seconds for one, seconds in told if one == index]
+        assert seconds[:2] == [0, 0]
+        assert 0 < seconds[2] <= seconds[-1] == pytest.approx(len(audio) / RATE)
 
 
 def test_the_same_audio_gives_the_same_notes(
