@@ -146,12 +146,11 @@ class Transcriber:
             DeviceError: the device has not enough memory.
             OutputError: the posteriors cannot be written.
         """
-        alive = None if progress is None else partial(progress, 0.0)
-        piece = _Piece.of_file(self, Path(path), start, end, alive)
+        piece = _Piece.of_file(self, Path(path), start, end, progress)
         if posteriors is None:
-            return self._transcribe(piece, progress)
+            return self._transcribe(piece)
         with whole_file(Path(posteriors)) as file, posterior_collector(file.parent) as collector:
-            result = self._transcribe(piece, progress, collector)
+            result = self._transcribe(piece, collector)
             with self.timings.stage("writing"):
                 collector.write(file, self.info, start)
         return result
@@ -183,12 +182,12 @@ class Transcriber:
         while done < len(paths):
             group = [
                 _Piece.of_file(
-                    self, Path(path), start, end, None if progress is None else partial(progress, index, 0.0)
+                    self, Path(path), start, end, None if progress is None else partial(progress, index)
                 )
                 for index, path in enumerate(paths[done : done + self.together], done)
             ]
             try:
-                found = self._transcribe_together(group, done, progress)
+                found = self._transcribe_together(group)
             except torch.cuda.OutOfMemoryError:
                 self._use_less_memory(len(group))
                 continue
@@ -211,9 +210,7 @@ class Transcriber:
             torch.cuda.empty_cache()
         return DeviceError(f"{self.device}: not enough memory for one recording; use --device cpu")
 
-    def _transcribe_together(
-        self, pieces: Sequence[_Piece], first: int, progress: Callable[[int, float], None] | None
-    ) -> list[Transcription | AudioError]:
+    def _transcribe_together(self, pieces: Sequence[_Piece]) -> list[Transcription | AudioError]:
         """Window after window of all pieces, those that have ended being silent until the last one does."""
         errors: dict[int, AudioError] = {}
         state = initial_state(self.model, len(pieces))
@@ -238,9 +235,8 @@ class Transcriber:
                         waiting[row] = Features(*(part[:, frames:] for part in waiting[row]))
                         if length <= frames:
                             del waiting[row]
-                if progress is not None:
-                    for row in lengths:
-                        progress(first + row, pieces[row].seconds_done)
+                for row in lengths:
+                    pieces[row].tell()
         return [errors.get(row) or piece.finish() for row, piece in enumerate(pieces)]
 
     def transcribe_audio(self, audio: NDArray[np.floating]) -> Transcription:
@@ -278,21 +274,14 @@ class Transcriber:
         Raises:
             AudioError: there is too little audio for one spectrum.
         """
-        return self._transcribe(_Piece(self, blocks, start), progress)
+        return self._transcribe(_Piece(self, blocks, start, progress=progress))
 
-    def _transcribe(
-        self,
-        piece: _Piece,
-        progress: ProgressCallback | None,
-        posteriors: PosteriorCollector | None = None,
-    ) -> Transcription:
+    def _transcribe(self, piece: _Piece, posteriors: PosteriorCollector | None = None) -> Transcription:
         with suppress(torch.cuda.OutOfMemoryError):
-            return self._transcribe_piece(piece, progress, posteriors)
+            return self._transcribe_piece(piece, posteriors)
         raise self._lacks_memory()  # not while its error holds what filled the memory
 
-    def _transcribe_piece(
-        self, piece: _Piece, progress: ProgressCallback | None, posteriors: PosteriorCollector | None
-    ) -> Transcription:
+    def _transcribe_piece(self, piece: _Piece, posteriors: PosteriorCollector | None) -> Transcription:
         wanted = posteriors is not None
         state = initial_state(self.model)
         features_of = self._acoustic.features(piece.windows(), self.timings)
@@ -311,8 +300,7 @@ class Transcriber:
                 if posteriors is not None:
                     with self.timings.stage("writing"):
                         posteriors.push(frames)
-                if progress is not None:
-                    progress(piece.seconds_done)
+                piece.tell()
         return piece.finish()
 
 
@@ -325,6 +313,7 @@ class _Piece:
         start: seconds that are added to all times.
         name: what an error calls it, for example a path.
         remedy: what an error advises when there is too little audio.
+        progress: called with the seconds of audio that are done.
     """
 
     def __init__(
@@ -334,8 +323,9 @@ class _Piece:
         start: float,
         name: str = "audio",
         remedy: str = "give more",
+        progress: ProgressCallback | None = None,
     ) -> None:
-        self._name, self._remedy = name, remedy
+        self._name, self._remedy, self._progress = name, remedy, progress
         self._config, self._timings = transcriber.info.config, transcriber.timings
         self._blocks, self._start = blocks, start
         group = _GROUP_FRAMES_ON_CUDA if transcriber.device.type == "cuda" else _GROUP_FRAMES
@@ -351,14 +341,15 @@ class _Piece:
         path: Path,
         start: float,
         end: float | None,
-        alive: Callable[[], object] | None,
+        progress: ProgressCallback | None,
     ) -> _Piece:
-        """A file, or the part of it between two times; `alive` is called as its loudness is measured."""
+        """A file, or the part of it between two times; 0 is done while its loudness is measured."""
         front_end = transcriber.info.config.front_end
         read = partial(read_blocks, path, front_end.sample_rate, start=start, end=end)
+        alive = None if progress is None else partial(progress, 0.0)
         blocks = brought_to(front_end.level, read, front_end.sample_rate, alive)
         remedy = "is the file complete?" if end is None and not start else "choose a longer part"
-        return cls(transcriber, blocks, start, str(path), remedy)
+        return cls(transcriber, blocks, start, str(path), remedy, progress)
 
     def windows(self) -> Generator[Window]:
         """What the acoustic modules are given, made as the audio comes."""
@@ -386,10 +377,10 @@ class _Piece:
         self._notes += self._collector.push(frames)
         self._frames += len(frames.state)
 
-    @property
-    def seconds_done(self) -> float:
-        """Seconds of audio that are decoded."""
-        return min(self._frames * self._config.front_end.seconds_per_frame, self._duration)
+    def tell(self) -> None:
+        """Say how many seconds of audio are decoded."""
+        if self._progress is not None:
+            self._progress(min(self._frames * self._config.front_end.seconds_per_frame, self._duration))
 
     @property
     def _duration(self) -> float:
