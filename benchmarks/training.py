@@ -16,7 +16,7 @@ import torch
 from systems import markdown
 
 from partranscribe.model import ACOUSTIC_BLOCKS, AcousticModule
-from partranscribe.training.loop import in_parts
+from partranscribe.training.objective import in_parts
 from partranscribe.training.recipe import read_recipe
 
 RECIPE = Path(__file__).parent.parent / "configs" / "par_compact_onward.toml"

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import child_process
 from .errors import PartranscribeError
 from .manifest import Manifest
 from .plan import Job
@@ -104,20 +102,6 @@ class Died:
 Message = Ready | Started | Advanced | Warned | Spent | Broken | Died | Outcome
 
 
-@contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Hold Ctrl-C back; a process that is started meanwhile never hears it, and is ended by its parent."""
-    if sys.platform == "win32":
-        yield
-        return
-    resource_tracker.ensure_running()  # which, when it starts, would let them through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class Worker:
     """A process with a model of its own.
 
@@ -132,8 +116,7 @@ class Worker:
         self.process: SpawnProcess = context.Process(
             target=_run, args=(theirs, settings, threads), name="partranscribe worker", daemon=True
         )
-        with _interrupts_later():
-            self.process.start()
+        child_process.start(self.process)
         theirs.close()
         self.jobs: list[Job] = []  # not yet finished
         self.is_at_work = False
@@ -223,7 +206,7 @@ class _Telling(Watcher):
 def _run(connection: Connection, settings: Settings, threads: int) -> None:
     """What a worker's process does."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    child_process.end_with_parent()
     watcher, timings = _Telling(connection), Timings()
     warnings.showwarning = lambda message, *_args, **_kwargs: watcher.tell(Warned(str(message)))
     try:
@@ -245,11 +228,3 @@ def _run(connection: Connection, settings: Settings, threads: int) -> None:
         for outcome in work(jobs, transcriber, settings, watcher, manifests):
             watcher.tell(outcome)
         watcher.tell(Spent(dict(timings.seconds), transcriber.together))
-
-
-def _end_with_parent() -> None:
-    """End when the parent does, however it ends: what is in work is another's from then on."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

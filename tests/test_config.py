@@ -18,7 +18,7 @@ from partranscribe.config import (
     ModelConfig,
     settings_from_dict,
 )
-from partranscribe.training.loop import TrainConfig
+from partranscribe.training.train_config import TrainConfig
 
 CHANGED = Config(
     FrontEndConfig(n_mels=64, f_max=7000.0),

@@ -237,7 +237,8 @@ def test_context_has_the_types_that_training_stacks() -> None:
     [
         ("..O====x..", "..O====x..", "..O====x.."),
         ("..O====x..", ".O=====x..", "..=====x.."),  # heard early: not asked for twice
-        ("...O===x..", ".O=====x..", "...====x.."),
+        ("...O===x..", ".O=====x..", "..=====x.."),  # nor is it to end before it should have begun
+        ("=xO====x..", "O======x..", "=======x.."),
         ("....O==x..", ".O=====x..", "....OR=x.."),  # too early to be the same: missed
         ("..O====x..", "...O===x..", "..OO===x.."),  # missed: made up for, then all is well
         ("..O====x..", "..........", "..OO===x.."),  # and no more than one frame late

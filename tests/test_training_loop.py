@@ -29,13 +29,15 @@ from partranscribe.model import (
 )
 from partranscribe.note_array import NoteArray, note_array
 from partranscribe.notes import LOWEST_PITCH, PITCHES, Note
-from partranscribe.training import loop
+from partranscribe.training import objective
 from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import Crop, Recording, Recordings
+from partranscribe.training.gradients import Gradients
 from partranscribe.training.labels import context_labels, forgiving_labels, frame_labels
-from partranscribe.training.loop import TrainConfig, Trainer
+from partranscribe.training.loop import Trainer
 from partranscribe.training.loss import focal_loss, state_weights, unanswered, velocity_loss
 from partranscribe.training.rollout import own_context
+from partranscribe.training.train_config import TrainConfig
 from synth import melody
 
 QUICK = TrainConfig(updates=8, batch=2, crop_frames=24, learning_rate=5e-3, warmup=4, workers=0)
@@ -80,16 +82,12 @@ def trainer_in(folder: Path, recordings: list[Recording], config: Config = TINY,
     )
 
 
-def trainer_inputs(trainer: Trainer) -> tuple[Crop, Tensor, LastFrame]:
-    crop = next(trainer._crops(0))
-    return crop, trainer._mel(crop), loop._context(crop)
-
-
 def weights_of(trainer: Trainer) -> dict[str, Tensor]:
     """All that training changes: weights, batch statistics, and what the optimizer remembers."""
     kept = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     kept |= {f"average.{name}": tensor for name, tensor in trainer._average.state_dict().items()}
-    kept |= {f"head.{name}": tensor for name, tensor in trainer.acoustic_head.state_dict().items()}
+    head = trainer.objective.acoustic_head.state_dict()
+    kept |= {f"head.{name}": tensor for name, tensor in head.items()}
     for index, moments in trainer.optimizer.state_dict()["state"].items():
         kept |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
     return {name: tensor.clone() for name, tensor in kept.items()}
@@ -213,18 +211,19 @@ def test_the_note_network_learns(tmp_path: Path, recordings: list[Recording]) ->
 def test_bfloat16_is_for_processors_that_know_it(
     tmp_path: Path, recordings: list[Recording], monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
-    monkeypatch.setattr(loop, "has_bfloat16", lambda device: known)
+    monkeypatch.setattr(objective, "has_bfloat16", lambda device: known)
     trainer = trainer_in(tmp_path, recordings)
     computed: list[torch.dtype] = []
     trainer.model.note_acoustic.blocks[0].register_forward_hook(lambda *call: computed.append(call[-1].dtype))
-    assert trainer._note_losses(*trainer_inputs(trainer))["loss"].dtype == torch.float32
+    assert trainer.objective(next(trainer._crops(0)))["loss"].dtype == torch.float32
     assert computed == [torch.bfloat16 if known else torch.float32]
 
 
 def test_the_velocity_network_learns_a_crop_by_heart(tmp_path: Path, recordings: list[Recording]) -> None:
     trainer = trainer_in(tmp_path, recordings, phase="velocity", learning_rate=2e-2, dropout=0.0)
     crop = next(trainer._crops(0))
-    losses = [trainer._update(crop)["loss"] for _ in range(60)]
+    with Gradients(trainer.objective, processes=1, seed=0) as gradients:
+        losses = [trainer._update(gradients, crop)["loss"] for _ in range(60)]
     assert losses[-1] < 0.2 * losses[0]
 
 
@@ -298,7 +297,7 @@ def test_parts_of_crops_teach_what_whole_ones_do(frames: int) -> None:
     module = trained_like(AcousticModule(TINY.model))
     mel = torch.randn(2, frames, TINY.model.n_mels)
     towards, learnt = torch.randn(2, frames, PITCHES, TINY.model.hidden_per_pitch), []
-    computed = [module(mel), loop.in_parts(module, mel, TINY.model.margin_frames)]
+    computed = [module(mel), objective.in_parts(module, mel, TINY.model.margin_frames)]
     torch.testing.assert_close(computed[1], computed[0])
     for features in computed:
         module.zero_grad()
@@ -317,7 +316,7 @@ def test_parts_of_crops_teach_what_whole_ones_do(frames: int) -> None:
 def test_crops_are_divided_where_batch_norms_keep_their_statistics(
     tmp_path: Path, recordings: list[Recording], kept: bool
 ) -> None:
-    trainer = trainer_in(tmp_path, recordings, updates=1, crop_frames=100, keep_statistics=kept)
+    trainer = trainer_in(tmp_path, recordings, updates=1, crop_frames=100, keep_statistics=kept, processes=1)
     frames: list[int] = []
     trainer.model.note_acoustic.blocks[0].register_forward_hook(
         lambda *call: frames.append(call[-1].shape[2])
@@ -343,7 +342,7 @@ def test_it_learns_from_what_it_decodes_itself(
         given.append(own_context(*arguments))
         return given[-1]
 
-    monkeypatch.setattr("partranscribe.training.loop.own_context", watched)
+    monkeypatch.setattr(objective, "own_context", watched)
     trainer = trainer_in(tmp_path, recordings, own_context=share, updates=3)
     seen: list[LastFrame] = []
     assert trainer.model.context is not None
@@ -363,20 +362,27 @@ def test_a_share_of_the_updates_is_within_0_and_1() -> None:
 
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
-    ("phase", "stops", "own"), [("note", (1, 2, 7), 0.0), ("note", (3,), 0.5), ("velocity", (4,), 0.0)]
+    ("stops", "settings"),
+    [
+        ((1, 2, 7), {"phase": "note"}),
+        ((3,), {"phase": "note", "own_context": 0.5}),
+        ((4,), {"phase": "velocity"}),
+        ((3,), {"phase": "note", "own_context": 0.5, "keep_statistics": True, "processes": 2}),
+    ],
+    ids=["note", "own context", "velocity", "two processes"],
 )
 def test_stopped_and_resumed_is_never_stopped(
-    tmp_path: Path, recordings: list[Recording], phase: str, stops: tuple[int, ...], own: float
+    tmp_path: Path, recordings: list[Recording], stops: tuple[int, ...], settings: dict[str, Any]
 ) -> None:
-    straight = trainer_in(tmp_path / "straight", recordings, phase=phase, own_context=own)
+    straight = trainer_in(tmp_path / "straight", recordings, **settings)
     expected: list[dict[str, Any]] = []
     straight.run(expected.append)
     for update in stops:
-        broken = trainer_in(tmp_path / "broken", recordings, phase=phase, own_context=own, save_minutes=0)
+        broken = trainer_in(tmp_path / "broken", recordings, **settings, save_minutes=0)
         assert broken.resume() is (update != stops[0])
         with pytest.raises(Stopped):
             broken.run(stop_at(update + 1))
-    last = trainer_in(tmp_path / "broken", recordings, phase=phase, own_context=own, save_minutes=0)
+    last = trainer_in(tmp_path / "broken", recordings, **settings, save_minutes=0)
     assert last.resume()
     assert last.progress.update == stops[-1]
     found: list[dict[str, Any]] = []
@@ -420,7 +426,15 @@ def test_a_run_that_was_saved_by_an_older_version_goes_on(
 
 
 @pytest.mark.parametrize(
-    "settings", [{"updates": -1}, {"minutes": -1.0}, {"workers": -1}, {"average": 1.5}, {"dropout": -0.1}]
+    "settings",
+    [
+        {"updates": -1},
+        {"minutes": -1.0},
+        {"workers": -1},
+        {"processes": -1},
+        {"average": 1.5},
+        {"dropout": -0.1},
+    ],
 )
 def test_settings_of_which_a_run_would_not_end_or_fail_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
@@ -443,8 +457,8 @@ def test_the_average_follows_the_weights_and_moves_less(tmp_path: Path, recordin
     path, averages = [], []
     update = trainer._update
 
-    def watched(crop: Any) -> dict[str, float]:
-        losses = update(crop)
+    def watched(gradients: Gradients, crop: Crop) -> dict[str, float]:
+        losses = update(gradients, crop)
         path.append(trainer.model.state_dict()[name].clone())
         averages.append(trainer.averaged().state_dict()[name].clone())
         return losses
@@ -476,7 +490,7 @@ def test_batch_norms_of_the_averaged_model_are_measured_on_it(
     norm.register_forward_hook(lambda _, inputs, __: means.append(inputs[0].mean(dim=(0, 2, 3))))
     with torch.no_grad():
         for crop in itertools.islice(trainer._crops(first=0), 60):
-            averaged.note_acoustic(trainer._mel(crop))
+            averaged.note_acoustic(trainer.objective.mel(crop))
     torch.testing.assert_close(measured, torch.stack(means).mean(dim=0), atol=5e-3, rtol=0.02)
     assert differing(weights_of(trainer), begun) == []
 

@@ -103,8 +103,8 @@ def silence_before(labels: FrameLabels) -> ContextLabels:
 def forgiving_labels(labels: FrameLabels, context: ContextLabels, max_duration: int) -> FrameLabels:
     """What is best to answer to a context in which some onsets are a frame or two off.
 
-    An onset that the context has heard up to two frames early is not asked for again; one that it has
-    missed may be made up for on the next frame, which is still within the 50 ms of a score. Velocities are
+    An onset that the context has heard up to two frames early is not asked for again, and what it heard
+    goes on until there; one that it has missed may be made up for on the next frame, which is still within the 50 ms of a score. Velocities are
     also told a frame before and after each onset, for one that is decoded there.
 
     Args:
@@ -117,7 +117,8 @@ def forgiving_labels(labels: FrameLabels, context: ContextLabels, max_duration: 
     age = np.round(context.duration * max_duration)  # frames since the onset in the context; 0 is off
     for early in range(1, EARLY_FRAMES + 1):
         heard = begins[early:] & (age[early:] == early) & ~begins[:-early]
-        state[early:][heard] = SUSTAIN
+        for between in range(early):
+            state[between + 1 : len(state) - early + between + 1][heard] = SUSTAIN
     missed = begins[:-1] & (labels.state[1:] == SUSTAIN) & ((age[1:] == 0) | (age[1:] > EARLY_FRAMES + 1))
     late = np.concatenate((np.zeros_like(missed[:1]), missed))
     state[late] = np.where(age[late] == 0, ONSET, REONSET)

@@ -25,10 +25,11 @@ from .augment import Augmenter, ContextNoise, load_rooms
 from .calibrate import calibrate, hold_out, measure, validate_quickly
 from .data import Mixture, Recording, Recordings, Source, load_folder
 from .logs import Reporter, log_to
-from .loop import Phase, TrainConfig, Trainer
+from .loop import Trainer
 from .memory import keep_freed_memory
 from .played import Played, PlayedConfig, load_instruments, load_performances
 from .synthesis import NO_PEDAL, Performance
+from .train_config import Phase, TrainConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
