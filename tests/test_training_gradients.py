@@ -78,8 +78,8 @@ def test_a_batch_teaches_the_same_by_parts(phase: Any) -> None:
     assert losses[1]["loss"] == pytest.approx(losses[0]["loss"], rel=1e-5)
     assert computed[0].keys() == computed[1].keys()
     assert len(computed[0]) == len(objective.trained_parameters())
-    for name, gradient in computed[0].items():
-        assert (computed[1][name] - gradient).norm() <= 0.02 * gradient.norm()  # in half precision, perhaps
+    whole, divided = (torch.cat([one.flatten() for one in gradient.values()]) for gradient in computed)
+    assert (divided - whole).norm() < 0.02 * whole.norm()  # they are computed in half precision, perhaps
 
 
 def test_weights_that_moved_are_those_of_all_processes() -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import TINY, trained_like
+from conftest import TINY
 from partranscribe.config import Config, FrontEndConfig, ModelConfig
 from partranscribe.model import (
     NOTE_STATES,
@@ -23,7 +23,6 @@ from partranscribe.model import (
     ONSET,
     REONSET,
     SUSTAIN,
-    AcousticModule,
     LastFrame,
     Par,
 )
@@ -289,41 +288,6 @@ def test_batch_norms_can_keep_their_statistics(
         assert f"{phase}_acoustic.blocks.0.norm.weight" in changed
         assert f"{phase}_acoustic.head.norms.1.bias" in changed
         assert not [name for name in changed if "running" in name or "tracked" in name]
-
-
-@pytest.mark.parametrize("frames", [3, 5, 79, 80, 81, 200])
-def test_parts_of_crops_teach_what_whole_ones_do(frames: int) -> None:
-    torch.manual_seed(5)
-    module = trained_like(AcousticModule(TINY.model))
-    mel = torch.randn(2, frames, TINY.model.n_mels)
-    towards, learnt = torch.randn(2, frames, PITCHES, TINY.model.hidden_per_pitch), []
-    computed = [module(mel), objective.in_parts(module, mel, TINY.model.margin_frames)]
-    torch.testing.assert_close(computed[1], computed[0])
-    for features in computed:
-        module.zero_grad()
-        (features * towards).sum().backward()
-        learnt.append(
-            {name: one.grad.clone() for name, one in module.named_parameters() if one.grad is not None}
-        )
-    assert learnt[0].keys() == dict(module.named_parameters()).keys()
-    for name, gradient in learnt[0].items():
-        torch.testing.assert_close(
-            learnt[1][name], gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max())
-        )
-
-
-@pytest.mark.parametrize("kept", [True, False])
-def test_crops_are_divided_where_batch_norms_keep_their_statistics(
-    tmp_path: Path, recordings: list[Recording], kept: bool
-) -> None:
-    trainer = trainer_in(tmp_path, recordings, updates=1, crop_frames=100, keep_statistics=kept, processes=1)
-    frames: list[int] = []
-    trainer.model.note_acoustic.blocks[0].register_forward_hook(
-        lambda *call: frames.append(call[-1].shape[2])
-    )
-    trainer.run()
-    around = 2 * TINY.model.margin_frames
-    assert frames == ([80, around + 20, around] * QUICK.batch if kept else [100])
 
 
 @pytest.mark.parametrize("count", [-1, 4])

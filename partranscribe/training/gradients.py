@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.multiprocessing import get_context
 
@@ -27,7 +26,7 @@ class HelperError(PartranscribeError):
 class Gradients:
     """Computes gradients of batches; used in a `with` statement, in which the weights are shared.
 
-    What is drawn, such as dropout, is a function of the seed, the update and the part of the batch.
+    What is drawn, such as dropout, is a function of the seed, the update and the number of processes.
 
     Args:
         objective: what is learnt.
@@ -43,7 +42,7 @@ class Gradients:
     def __enter__(self) -> Gradients:
         if self._others:
             self._objective.share_memory()
-            self._helpers = [_Helper(self._objective, self._seed, part + 1) for part in range(self._others)]
+            self._helpers = [_Helper(self._objective) for _ in range(self._others)]
             torch.set_num_threads(1)
         return self
 
@@ -63,9 +62,13 @@ class Gradients:
         parts = _divided(batch, 1 + self._others)
         counts = [self._objective.count(part) for part in parts]
         shares = [count / max(sum(counts), 1) for count in counts]
-        for helper, part, share in zip(self._helpers, parts[1:], shares[1:], strict=True):
-            helper.begin(update, part, share)
-        losses = _learn(self._objective, _seed(self._seed, update, 0), parts[0], shares[0])
+        random = np.random.default_rng((self._seed, update))
+        on_its_own = bool(random.random() < self._objective.settings.own_context)
+        seeds = random.integers(2**63, size=len(parts)).tolist()
+        tasks = [_Task(*one, on_its_own) for one in zip(parts, shares, seeds, strict=True)]
+        for helper, task in zip(self._helpers, tasks[1:], strict=True):
+            helper.begin(task)
+        losses = _learn(self._objective, tasks[0])
         for helper in self._helpers:
             for name, value in helper.finish().items():
                 losses[name] += value
@@ -85,16 +88,21 @@ def _divided(batch: Crop, parts: int) -> list[Crop]:
     return [Crop(*some) for some in zip(*divided, strict=True)]
 
 
-def _seed(seed: int, update: int, part: int) -> int:
-    return int(np.random.SeedSequence((seed, update, part)).generate_state(1, np.uint64)[0])
+class _Task(NamedTuple):
+    """A part of a batch, its share of it, the seed of what is drawn, and where the context comes from."""
+
+    crop: Crop
+    share: float
+    seed: int
+    on_its_own: bool
 
 
-def _learn(objective: Objective, seed: int, crop: Crop, share: float) -> dict[str, float]:
+def _learn(objective: Objective, task: _Task) -> dict[str, float]:
     """Leave gradients of a part of a batch with the parameters; its losses, by its share of the batch."""
-    torch.manual_seed(seed)
+    torch.manual_seed(task.seed)
     for parameter in objective.trained_parameters():
         parameter.grad = None
-    losses = {name: share * value for name, value in objective(crop).items()}
+    losses = {name: task.share * one for name, one in objective(task.crop, task.on_its_own).items()}
     losses["loss"].backward()
     return {name: float(value.detach()) for name, value in losses.items()}
 
@@ -102,21 +110,22 @@ def _learn(objective: Objective, seed: int, crop: Crop, share: float) -> dict[st
 class _Helper:
     """A process that computes the gradients of one part of each batch, on one core."""
 
-    def __init__(self, objective: Objective, seed: int, part: int) -> None:
+    def __init__(self, objective: Objective) -> None:
         self._parameters = [one for one in objective.trained_parameters() if one.requires_grad]
         self._gradients = torch.zeros(sum(one.numel() for one in self._parameters))
         self._gradients.share_memory_()  # type: ignore[no-untyped-call]
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
-        arguments = (theirs, objective, self._gradients, seed, part)
+        arguments = (theirs, objective, self._gradients)
         self._process = context.Process(target=_help, args=arguments, name="gradients", daemon=True)
         child_process.start(self._process)
         theirs.close()
 
-    def begin(self, update: int, crop: Crop, share: float) -> None:
-        """Have it compute the gradients of its part of a batch."""
+    def begin(self, task: _Task) -> None:
+        """Have it compute the gradients of a part of a batch."""
+        crop = [part.numpy() for part in task.crop]  # tensors would be shared, by a file each
         try:
-            self._connection.send((update, [part.numpy() for part in crop], share))
+            self._connection.send((crop, *task[1:]))
         except OSError as error:
             raise self._ended() from error
 
@@ -147,7 +156,7 @@ class _Helper:
         )
 
 
-def _help(connection: Connection, objective: Objective, gradients: Tensor, seed: int, part: int) -> None:
+def _help(connection: Connection, objective: Objective, gradients: Tensor) -> None:
     """What such a process does."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     child_process.end_with_parent()
@@ -156,11 +165,10 @@ def _help(connection: Connection, objective: Objective, gradients: Tensor, seed:
     parameters = [one for one in objective.trained_parameters() if one.requires_grad]
     while True:
         try:
-            told: tuple[int, Sequence[NDArray[np.generic]], float] = connection.recv()
+            crop, *told = connection.recv()
         except EOFError:
             return
-        update, crop, share = told
-        losses = _learn(objective, _seed(seed, update, part), Crop(*map(torch.from_numpy, crop)), share)
+        losses = _learn(objective, _Task(Crop(*map(torch.from_numpy, crop)), *told))
         computed = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
         torch.cat([one.flatten() for one in computed], out=gradients)
         connection.send(losses)

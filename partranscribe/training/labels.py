@@ -104,13 +104,9 @@ def forgiving_labels(labels: FrameLabels, context: ContextLabels, max_duration: 
     """What is best to answer to a context in which some onsets are a frame or two off.
 
     An onset that the context has heard up to two frames early is not asked for again, and what it heard
-    goes on until there; one that it has missed may be made up for on the next frame, which is still within the 50 ms of a score. Velocities are
-    also told a frame before and after each onset, for one that is decoded there.
-
-    Args:
-        labels: the truth.
-        context: given to the same frames.
-        max_duration: as for `context_labels`.
+    goes on until there; one that it has missed may be made up for on the next frame, which is still within
+    the 50 ms of a score. Velocities are also told a frame before and after each onset, for one that is
+    decoded there.
     """
     state, velocity = labels.state.copy(), labels.velocity.copy()
     begins = (labels.state == ONSET) | (labels.state == REONSET)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..acoustic import windows
 from ..config import Config
 from ..frontend import LogMel
 from ..model import NOTE_STATES, AcousticModule, LastFrame, Par
@@ -19,8 +18,6 @@ from .rollout import own_context
 from .train_config import TrainConfig
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
-
-_PART_FRAMES = 80  # whose feature maps fit into a processor's cache
 
 
 class Objective(nn.Module):
@@ -45,13 +42,19 @@ class Objective(nn.Module):
         self.trained.requires_grad_(True)
         frozen_blocks(self.model, settings).requires_grad_(False)
 
-    def forward(self, crop: Crop) -> dict[str, Tensor]:
+    def forward(self, crop: Crop, on_its_own: bool = False) -> dict[str, Tensor]:
         """The losses of a batch of crops by name; what is to fall is `loss`.
 
         It is a mean over frames in the note phase, and over notes in the velocity phase; see `count`.
+
+        Args:
+            crop: the batch.
+            on_its_own: in the note phase, the context is what the network decodes by itself.
         """
-        compute = self._note_losses if self.settings.phase == "note" else self._velocity_losses
-        return compute(crop, self.mel(crop), _context(crop))
+        mel, last = self.mel(crop), _context(crop)
+        if self.settings.phase == "velocity":
+            return self._velocity_losses(crop, mel, last)
+        return self._note_losses(crop, mel, last, on_its_own)
 
     def count(self, crop: Crop) -> int:
         """Of how many frames or velocities the losses of a batch of crops are a mean."""
@@ -74,18 +77,14 @@ class Objective(nn.Module):
 
     def acoustic(self, module: nn.Module, mel: Tensor) -> Tensor:
         """What an acoustic module makes of log-mel frames, in the precision that suits the device."""
-        kind = mel.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=has_bfloat16(mel.device)):
-            if kind == "cpu" and not any(norm.training for norm in batch_norms(module)):
-                features = in_parts(module, mel, self.model.config.margin_frames)
-            else:
-                features = module(mel)
+        with torch.autocast(mel.device.type, torch.bfloat16, enabled=has_bfloat16(mel.device)):
+            features: Tensor = module(mel)
         return features.float()
 
-    def _note_losses(self, crop: Crop, mel: Tensor, last: LastFrame) -> dict[str, Tensor]:
+    def _note_losses(self, crop: Crop, mel: Tensor, last: LastFrame, on_its_own: bool) -> dict[str, Tensor]:
         model, target = self.model, crop.state
         features = self.acoustic(model.note_acoustic, mel)
-        if torch.rand(()) < self.settings.own_context:
+        if on_its_own:
             last, target = self._on_its_own(crop, features)
         target = target.long()
         context = [] if model.context is None else [model.context(last)]
@@ -157,21 +156,6 @@ def batch_norms(module: nn.Module) -> Iterator[BatchNorm]:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether a device computes in bfloat16; a CPU that does not takes several times as long with it."""
     return device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def in_parts(module: nn.Module, mel: Tensor, margin: int) -> Tensor:
-    """What a module makes of whole crops, computed by parts of each that fit into a processor's cache.
-
-    Args:
-        module: an acoustic module whose batch norms keep their statistics.
-        mel: (batch, frames, mels).
-        margin: frames on either side that a frame's features depend on, `ModelConfig.margin_frames`.
-    """
-    crops = []
-    for crop in mel:
-        parts = windows(torch.split(crop, _PART_FRAMES), margin)
-        crops.append(torch.cat([module(part.mel.unsqueeze(0))[:, part.inside] for part in parts], dim=1))
-    return torch.cat(crops)
 
 
 def _context(crop: Crop) -> LastFrame:

@@ -35,8 +35,7 @@ class TrainConfig:
             and takes more than half of the time: a run that begins with trained weights hears twice as much
             without it.
         keep_statistics: batch norms keep the statistics that they begin with; for a run that begins with
-            trained weights. No frame then depends on far ones, and a CPU computes features in parts that fit
-            into its cache, at up to twice the speed.
+            trained weights. What is learnt of a crop then does not depend on the others of its batch.
         processes: that divide a batch among them on a CPU, one thread each, where batch norms keep their
             statistics; 0 for as many as PyTorch would use threads. At most one for each crop.
         seed: of the weights, the crops and their augmentation. A run that begins with trained weights draws
