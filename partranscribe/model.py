@@ -337,14 +337,26 @@ class Par(nn.Module):
             last: (batch, frames, pitches) each.
             state: from `initial_state`, or from the step before.
         """
+        states, note_state = self.note_step(features.note, last, state.note)
+        velocity, velocity_state = self.velocity_step(features, last, state.velocity)
+        return Prediction(states, velocity), State(note_state, velocity_state)
+
+    def note_step(
+        self, note: Tensor, last: LastFrame, state: LstmState | None = None
+    ) -> tuple[Tensor, LstmState]:
+        """The logits of the note states alone, as by `step`; without a state, from the first frame on."""
         context = [] if self.context is None else [self.context(last)]
-        states, note_state = self.note_sequence(torch.cat([*context, features.note], dim=-1), state.note)
-        # Section IV-C: no gradient flows from the velocity into the note network.
+        logits, state = self.note_sequence(torch.cat([*context, note], dim=-1), state)
+        return logits, state
+
+    def velocity_step(
+        self, features: Features, last: LastFrame, state: LstmState | None = None
+    ) -> tuple[Tensor, LstmState]:
+        """The velocities alone, as by `step`; no gradient flows into the note network (section IV-C)."""
+        context = [] if self.context is None else [self.context(last)]
         detached = [part.detach() for part in (*context, features.note)]
-        velocity, velocity_state = self.velocity_sequence(
-            torch.cat([*detached, features.velocity], dim=-1), state.velocity
-        )
-        return Prediction(states, velocity.squeeze(-1)), State(note_state, velocity_state)
+        velocity, state = self.velocity_sequence(torch.cat([*detached, features.velocity], dim=-1), state)
+        return velocity.squeeze(-1), state
 
     def parameter_count(self) -> int:
         """Trainable numbers, as Tables I, III and IV count them."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..config import Config
 from ..frontend import LogMel
-from ..model import NOTE_STATES, AcousticModule, LastFrame, Par
+from ..model import NOTE_STATES, AcousticModule, Features, LastFrame, Par
 from .data import Crop
 from .labels import ContextLabels, FrameLabels, forgiving_labels
 from .loss import focal_loss, state_weights, unanswered, velocity_loss
@@ -87,8 +87,7 @@ class Objective(nn.Module):
         if on_its_own:
             last, target = self._on_its_own(crop, features)
         target = target.long()
-        context = [] if model.context is None else [model.context(last)]
-        logits, _ = model.note_sequence(torch.cat([*context, features], dim=-1))
+        logits, _ = model.note_step(features, last)
         state = focal_loss(logits, target, self.weights)
         acoustic = focal_loss(self.acoustic_head(features), crop.truth.long(), self.weights)
         return {
@@ -116,11 +115,10 @@ class Objective(nn.Module):
     def _velocity_losses(self, crop: Crop, mel: Tensor, last: LastFrame) -> dict[str, Tensor]:
         model = self.model
         with torch.no_grad():
-            context = [] if model.context is None else [model.context(last)]
             note = self.acoustic(model.note_acoustic, mel)
         own = self.acoustic(model.velocity_acoustic, mel)
-        velocity, _ = model.velocity_sequence(torch.cat([*context, note, own], dim=-1))
-        velocity, target = velocity.squeeze(-1), self._velocities(crop)
+        velocity, _ = model.velocity_step(Features(note, own), last)
+        target = self._velocities(crop)
         loss = velocity_loss(velocity, target, linear_from=self.settings.velocity_linear_from)
         error = velocity_loss(velocity.detach(), target, level=1.0)
         return {"loss": loss, "velocity_error": error.sqrt()}

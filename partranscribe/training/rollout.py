@@ -23,8 +23,7 @@ def own_context(model: Par, features: Tensor, first: LastFrame, velocity: Tensor
     given = [last]
     for frame in range(features.shape[1] - 1):
         here = slice(frame, frame + 1)
-        context = [] if model.context is None else [model.context(last)]
-        logits, memory = model.note_sequence(torch.cat([*context, features[:, here]], dim=-1), memory)
+        logits, memory = model.note_step(features[:, here], last, memory)
         last = advance(last, logits.argmax(dim=-1), velocity[:, here], model.config.max_duration_frames)
         given.append(last)
     return LastFrame(*(torch.cat(parts, dim=1) for parts in zip(*given, strict=True)))
