@@ -78,6 +78,7 @@ class Trainer:
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             eps=1e-8,
+            fused=True,
         )
 
     def _measured_norms(self, model: Par) -> list[BatchNorm]:
