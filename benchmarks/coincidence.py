@@ -33,8 +33,8 @@ def from_nearest(onsets: NDArray[np.float64], times: NDArray[np.float64]) -> NDA
 
 def let_go(notes: Sequence[Note]) -> NDArray[np.float64]:
     """Offsets of the notes whose key was not struck again within 10 ms."""
-    begins = {(note.pitch, round(note.onset, 2) + step) for note in notes for step in (-0.01, 0.0, 0.01)}
-    begins = {(pitch, round(time, 2)) for pitch, time in begins}
+    around = (-0.01, 0.0, 0.01)
+    begins = {(note.pitch, round(round(note.onset, 2) + step, 2)) for note in notes for step in around}
     return np.array([note.offset for note in notes if (note.pitch, round(note.offset, 2)) not in begins])
 
 

@@ -25,7 +25,8 @@ def start(process: BaseProcess) -> None:
 
 
 def end_with_parent() -> None:
-    """To be called in such a process: it ends when its parent does, even if that is killed."""
+    """To be called in such a process: it ends at SIGTERM, and when its parent does, even if killed."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_wait_for_end, daemon=True).start()
 
 

@@ -337,23 +337,33 @@ class Par(nn.Module):
             last: (batch, frames, pitches) each.
             state: from `initial_state`, or from the step before.
         """
-        states, note_state = self.note_step(features.note, last, state.note)
-        velocity, velocity_state = self.velocity_step(features, last, state.velocity)
+        context = self._encoded(last)
+        states, note_state = self._note(context, features.note, state.note)
+        velocity, velocity_state = self._velocity(context, features, state.velocity)
         return Prediction(states, velocity), State(note_state, velocity_state)
 
     def note_step(
         self, note: Tensor, last: LastFrame, state: LstmState | None = None
     ) -> tuple[Tensor, LstmState]:
         """The logits of the note states alone, as by `step`; without a state, from the first frame on."""
-        context = [] if self.context is None else [self.context(last)]
-        logits, state = self.note_sequence(torch.cat([*context, note], dim=-1), state)
-        return logits, state
+        return self._note(self._encoded(last), note, state)
 
     def velocity_step(
         self, features: Features, last: LastFrame, state: LstmState | None = None
     ) -> tuple[Tensor, LstmState]:
         """The velocities alone, as by `step`; no gradient flows into the note network (section IV-C)."""
-        context = [] if self.context is None else [self.context(last)]
+        return self._velocity(self._encoded(last), features, state)
+
+    def _encoded(self, last: LastFrame) -> list[Tensor]:
+        return [] if self.context is None else [self.context(last)]
+
+    def _note(self, context: list[Tensor], note: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
+        logits, state = self.note_sequence(torch.cat([*context, note], dim=-1), state)
+        return logits, state
+
+    def _velocity(
+        self, context: list[Tensor], features: Features, state: LstmState | None
+    ) -> tuple[Tensor, LstmState]:
         detached = [part.detach() for part in (*context, features.note)]
         velocity, state = self.velocity_sequence(torch.cat([*detached, features.velocity], dim=-1), state)
         return velocity.squeeze(-1), state

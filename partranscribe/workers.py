@@ -205,7 +205,6 @@ class _Telling(Watcher):
 
 def _run(connection: Connection, settings: Settings, threads: int) -> None:
     """What a worker's process does."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     child_process.end_with_parent()
     watcher, timings = _Telling(connection), Timings()
     warnings.showwarning = lambda message, *_args, **_kwargs: watcher.tell(Warned(str(message)))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing import get_context
 
 from .. import child_process
@@ -111,7 +110,7 @@ class _Helper:
     """A process that computes the gradients of one part of each batch, on one core."""
 
     def __init__(self, objective: Objective) -> None:
-        self._parameters = [one for one in objective.trained_parameters() if one.requires_grad]
+        self._parameters = _learnt(objective)
         self._gradients = torch.zeros(sum(one.numel() for one in self._parameters))
         self._gradients.share_memory_()  # type: ignore[no-untyped-call]
         context = get_context("spawn")
@@ -156,13 +155,17 @@ class _Helper:
         )
 
 
+def _learnt(objective: Objective) -> list[nn.Parameter]:
+    """The parameters that get gradients, in the order in which a process hands these over."""
+    return [one for one in objective.trained_parameters() if one.requires_grad]
+
+
 def _help(connection: Connection, objective: Objective, gradients: Tensor) -> None:
     """What such a process does."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     child_process.end_with_parent()
     keep_freed_memory()
     torch.set_num_threads(1)
-    parameters = [one for one in objective.trained_parameters() if one.requires_grad]
+    parameters = _learnt(objective)
     while True:
         try:
             crop, *told = connection.recv()
