@@ -22,14 +22,15 @@ from partranscribe.transcribe import Transcription
 WARM_UP_SECONDS = 60.0  # of the first recordings
 
 
-def measure(model: str, device: str, precision: str, paths: list[Path]) -> str:
+def measure(model: str, device: str, precision: str, paths: list[Path], together: int | None) -> str:
     """A line of what it took.
 
     Args:
         model, device, precision: as for `Transcriber`.
         paths: of recordings; those that cannot be read are left out.
+        together: how many are transcribed at once; None for as many as usual.
     """
-    transcriber = Transcriber(model, device, precision=precision)
+    transcriber = Transcriber(model, device, precision=precision, together=together)
     on_cuda = transcriber.device.type == "cuda"
     list(transcriber.transcribe_several(paths[: transcriber.together], end=WARM_UP_SECONDS))
     transcriber.timings.seconds.clear()
@@ -43,7 +44,7 @@ def measure(model: str, device: str, precision: str, paths: list[Path]) -> str:
     peak = f"{torch.cuda.max_memory_allocated(transcriber.device) / 1e9:.1f} GB, " if on_cuda else ""
     where = torch.cuda.get_device_name(transcriber.device) if on_cuda else "CPU"
     return (
-        f"{transcriber.info.name}, {precision}, {where}: "
+        f"{transcriber.info.name}, {precision}, {where}, {transcriber.together} at once: "
         f"{len(found)} recordings, {audio / 60:.1f} min, {notes} notes, "
         f"{seconds:.2f} s, {audio / seconds:.0f} x real time, {peak}{stages}"
     )
@@ -56,11 +57,13 @@ def main() -> None:
     parser.add_argument("--model", action="append", help="par_compact unless given; may be repeated")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="likewise, float32")
+    parser.add_argument("--together", action="append", type=int, help="likewise, as many as usual")
     arguments = parser.parse_args()
     paths = [arguments.folder / path for path in files_below(arguments.folder, AUDIO_SUFFIXES)]
     for model in arguments.model or ["par_compact"]:
         for precision in arguments.precision or ["float32"]:
-            print(measure(model, arguments.device, precision, paths), flush=True)
+            for together in arguments.together or [None]:
+                print(measure(model, arguments.device, precision, paths, together), flush=True)
 
 
 if __name__ == "__main__":

@@ -33,28 +33,50 @@ class Window(NamedTuple):
     inside: slice
 
 
-def windows(mels: Iterable[Tensor], margin: int) -> Generator[Window]:
-    """Cut a recording's log-mel frames to windows with the margin of the convolutions on either side.
+class WindowCutter:
+    """Cuts a recording's log-mel frames to windows with the margin of the convolutions on either side.
 
     What is wanted of each window lies without gap or overlap, so that features have no seam. Where they
     are cut depends on the groups alone in which the frames come.
 
     Args:
-        mels: (frames, mels) each, in order.
         margin: frames on either side, less at the recording's edges; `ModelConfig.margin_frames`.
     """
-    held: Tensor | None = None
-    before = 0  # frames of margin at the beginning of what is held
+
+    def __init__(self, margin: int) -> None:
+        self._margin = margin
+        self._held: Tensor | None = None
+        self._before = 0  # frames of margin at the beginning of what is held
+
+    def push(self, mel: Tensor) -> Window | None:
+        """Take the next frames, (frames, mels), and give the window that is now complete, if one is."""
+        held = mel if self._held is None else torch.cat((self._held, mel))
+        before, ready = self._before, len(held) - self._before - self._margin
+        self._held = held
+        if ready <= 0:
+            return None
+        self._before = min(self._margin, before + ready)
+        self._held = held[before + ready - self._before :]
+        return Window(held, slice(before, before + ready))
+
+    def finish(self) -> Window | None:
+        """The window that remains when no more frames come, if one does; None from then on."""
+        held, self._held = self._held, None
+        if held is None or len(held) <= self._before:
+            return None
+        return Window(held, slice(self._before, len(held)))
+
+
+def windows(mels: Iterable[Tensor], margin: int) -> Generator[Window]:
+    """The windows of a recording, see `WindowCutter`, of log-mel frames in order."""
+    cutter = WindowCutter(margin)
     for mel in mels:
-        held = mel if held is None else torch.cat((held, mel))
-        ready = len(held) - before - margin
-        if ready > 0:
-            yield Window(held, slice(before, before + ready))
-            keep = min(margin, before + ready)
-            held = held[before + ready - keep :]
-            before = keep
-    if held is not None and len(held) > before:
-        yield Window(held, slice(before, len(held)))
+        window = cutter.push(mel)
+        if window is not None:
+            yield window
+    window = cutter.finish()
+    if window is not None:
+        yield window
 
 
 class Acoustic(Protocol):

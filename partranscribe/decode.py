@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -48,6 +48,28 @@ class Frames(NamedTuple):
             self.ending[frames],
             probabilities,
         )
+
+
+class Decoding:
+    """Frames of several pieces on their way from the device.
+
+    Args:
+        parts: of `Frames`, with a leading axis for the pieces.
+    """
+
+    def __init__(self, parts: Sequence[Tensor]) -> None:
+        self._parts = [part.to("cpu", non_blocking=True) for part in parts]
+        self._done: torch.cuda.Event | None = None
+        if parts[0].is_cuda:
+            self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._done.record(torch.cuda.current_stream(parts[0].device))
+
+    def wait(self) -> list[Frames]:
+        """The frames of each piece, once they are there."""
+        if self._done is not None:
+            self._done.synchronize()
+        pieces = zip(*(part.numpy() for part in self._parts), strict=True)
+        return [Frames(*piece) for piece in pieces]
 
 
 @dataclass(frozen=True)
@@ -113,7 +135,6 @@ def decode(
     return frames, state
 
 
-@torch.inference_mode()
 def decode_batch(
     model: Par,
     features: Features,
@@ -123,7 +144,24 @@ def decode_batch(
     with_probabilities: bool = False,
     loop: OpenVinoLoop | None = None,
 ) -> tuple[list[Frames], DecoderState]:
-    """Decode several pieces side by side; see `decode`.
+    """Decode several pieces side by side; see `begin_decoding`."""
+    decoding, state = begin_decoding(
+        model, features, state, settings, with_probabilities=with_probabilities, loop=loop
+    )
+    return decoding.wait(), state
+
+
+@torch.inference_mode()
+def begin_decoding(
+    model: Par,
+    features: Features,
+    state: DecoderState,
+    settings: DecodeConfig | None = None,
+    *,
+    with_probabilities: bool = False,
+    loop: OpenVinoLoop | None = None,
+) -> tuple[Decoding, DecoderState]:
+    """Begin to decode several pieces side by side, see `decode`; a GPU goes on by itself.
 
     Args:
         model: the network, in evaluation mode.
@@ -148,8 +186,7 @@ def decode_batch(
     found = [decoded.state.to(torch.int8), decoded.velocity, onset + reonset, off + offset]
     if with_probabilities:
         found.append(decoded.probabilities)
-    pieces = zip(*(part.cpu().numpy() for part in found), strict=True)
-    return [Frames(*piece) for piece in pieces], DecoderState(lstm, last)
+    return Decoding(found), DecoderState(lstm, last)
 
 
 def _run(
@@ -183,8 +220,8 @@ def _decode_in_kernel(
     settings: DecodeConfig,
     max_duration: int,
     with_probabilities: bool,
-) -> tuple[list[Frames], DecoderState]:
-    """As `decode_batch`, by `triton_decode`."""
+) -> tuple[Decoding, DecoderState]:
+    """As `begin_decoding`, by `triton_decode`."""
     from .triton_decode import decode_rows
 
     memory = stepper.remember(state.lstm)
@@ -198,12 +235,12 @@ def _decode_in_kernel(
         with_probabilities=with_probabilities,
     )
     batch, frames, pitches = features.note.shape[:3]
-    parts = (
-        part.view(frames, batch, pitches, *part.shape[2:]).transpose(0, 1).cpu().numpy()
+    parts = [
+        part.view(frames, batch, pitches, *part.shape[2:]).transpose(0, 1)
         for part in found
         if part is not None
-    )
-    return [Frames(*piece) for piece in zip(*parts, strict=True)], DecoderState(stepper.state(memory), last)
+    ]
+    return Decoding(parts), DecoderState(stepper.state(memory), last)
 
 
 def compiled_loop(model: Par) -> OpenVinoLoop | None:
@@ -247,7 +284,9 @@ def _compare_kernel(device: torch.device, sizes: ModelConfig) -> None:
     expected, *_ = _run(model, features, lstm, before, Rules(nothing, nothing, 0.0))
     stepper, longest = PitchwiseStepper(model), model.config.max_duration_frames
     whole = DecoderState(lstm, before)
-    (found,), _ = _decode_in_kernel(stepper, features, whole, DecodeConfig(restrike_frames=1), longest, True)
+    settings = DecodeConfig(restrike_frames=1)
+    decoding, _ = _decode_in_kernel(stepper, features, whole, settings, longest, True)
+    (found,) = decoding.wait()
     for name in ("probabilities", "velocity"):
         ours, theirs = torch.from_numpy(getattr(found, name)), getattr(expected, name)[0].cpu()
         if not torch.allclose(ours, theirs, atol=1e-4):

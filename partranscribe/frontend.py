@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -96,6 +97,23 @@ class LogMel(nn.Module):
         mel = torch.clamp(self._filtered(power), min=self.config.power_floor)
         return (torch.log(mel) + _LOG_SHIFT) / _LOG_SCALE
 
+    def of_span(self, span: NDArray[np.float32]) -> Tensor:
+        """Frames of one of the `Spans` of a recording: (frames, mels)."""
+        return self.of_spans([span])[0]
+
+    @torch.inference_mode()
+    def of_spans(self, spans: Sequence[NDArray[np.float32]]) -> list[Tensor]:
+        """Frames of spans of any recordings, those of one length computed side by side."""
+        found: dict[int, Tensor] = {}
+        for length in {len(span) for span in spans}:
+            rows = [row for row, span in enumerate(spans) if len(span) == length]
+            audio = torch.from_numpy(np.stack([spans[row] for row in rows]))
+            if self.window.is_cuda:  # and does not wait for what is being computed there
+                audio = audio.pin_memory()
+            mels = self.padded(audio.to(self.window.device, non_blocking=True))
+            found |= zip(rows, mels.unbind(), strict=True)
+        return [found[row] for row in range(len(spans))]
+
     def _filtered(self, power: Tensor) -> Tensor:
         """Through the mel filters; on a CPU without most of the zeros of which they consist."""
         if power.is_cuda:  # where one large product takes less than many small ones
@@ -110,20 +128,19 @@ def _band(filters: Tensor, mels: slice) -> tuple[slice, slice]:
     return (slice(int(bins[0]), int(bins[-1]) + 1) if len(bins) else slice(0), mels)
 
 
-class LogMelStream:
-    """The frames of `LogMel`, made while the audio arrives.
+class Spans:
+    """The spans of a recording that `LogMel` makes frames of, cut while the audio arrives.
 
-    Frames are computed in groups of `group` from the first on, wherever the audio is cut, so that
-    their bits do not depend on it.
+    Each is of `group` frames from the first on, wherever the audio is cut, so that the bits of the frames do
+    not depend on it.
 
     Args:
-        log_mel: the front end.
-        group: frames computed at a time.
+        config: sizes; see `FrontEndConfig`.
+        group: frames of a span.
     """
 
-    def __init__(self, log_mel: LogMel, group: int = 128) -> None:
-        self._log_mel, self._group = log_mel, group
-        self._device = log_mel.window.device
+    def __init__(self, config: FrontEndConfig, group: int = 128) -> None:
+        self._config, self._group = config, group
         self._waiting: list[NDArray[np.float32]] = []
         self._waiting_samples = 0
         self._buffer: NDArray[np.float32] | None = None
@@ -132,30 +149,77 @@ class LogMelStream:
     @property
     def needed(self) -> int:
         """Samples that there must be for one spectrum."""
-        return self._log_mel.half_window + 1
+        return self._config.n_fft // 2 + 1
 
-    def push(self, audio: NDArray[np.float32]) -> list[Tensor]:
-        """Take the next samples, and give the frames that are now complete: (group, mels) each."""
+    def push(self, audio: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Take the next samples, and give the spans of `group` frames that are now complete."""
         self.samples += len(audio)
         self._waiting.append(audio)
         self._waiting_samples += len(audio)
-        half, config = self._log_mel.half_window, self._log_mel.config
+        half, config = self._config.n_fft // 2, self._config
         if self._buffer is None:
             if self._waiting_samples <= half:
                 return []
             self._gather()
             assert self._buffer is not None
             self._buffer = np.concatenate((self._buffer[half:0:-1], self._buffer))
-        span = config.n_fft + (self._group - 1) * config.hop_length
+        length = config.n_fft + (self._group - 1) * config.hop_length
         # Half a window stays behind: if the recording ends here, its end is reflected from that.
-        if len(self._buffer) + self._waiting_samples < span + half:
+        if len(self._buffer) + self._waiting_samples < length + half:
             return []
         self._gather()
-        groups = []
-        while len(self._buffer) >= span + half:
-            groups.append(self._frames(self._buffer[:span]))
+        spans = []
+        while len(self._buffer) >= length + half:
+            spans.append(self._buffer[:length])
             self._buffer = self._buffer[self._group * config.hop_length :]
-        return groups
+        return spans
+
+    def finish(self) -> list[NDArray[np.float32]]:
+        """The spans that remain when no more audio comes: of `group` frames or fewer.
+
+        Raises:
+            ValueError: there were fewer samples than half a window and one.
+        """
+        half, config = self._config.n_fft // 2, self._config
+        if self._buffer is None:
+            raise ValueError(f"{self.samples} samples, and {half + 1} are needed for one spectrum")
+        self._gather()
+        padded = np.concatenate((self._buffer, self._buffer[-2 : -half - 2 : -1]))
+        step = self._group * config.hop_length
+        length = step + config.n_fft - config.hop_length
+        starts = range(0, len(padded) - config.n_fft + 1, step)
+        return [padded[start : start + length] for start in starts]
+
+    def _gather(self) -> None:
+        parts = self._waiting if self._buffer is None else [self._buffer, *self._waiting]
+        self._buffer = np.concatenate(parts)
+        self._waiting, self._waiting_samples = [], 0
+
+
+class LogMelStream:
+    """The frames of `LogMel`, made while the audio arrives; see `Spans`.
+
+    Args:
+        log_mel: the front end.
+        group: frames computed at a time.
+    """
+
+    def __init__(self, log_mel: LogMel, group: int = 128) -> None:
+        self._log_mel, self._spans = log_mel, Spans(log_mel.config, group)
+
+    @property
+    def samples(self) -> int:
+        """That have arrived."""
+        return self._spans.samples
+
+    @property
+    def needed(self) -> int:
+        """Samples that there must be for one spectrum."""
+        return self._spans.needed
+
+    def push(self, audio: NDArray[np.float32]) -> list[Tensor]:
+        """Take the next samples, and give the frames that are now complete: (group, mels) each."""
+        return [*map(self._log_mel.of_span, self._spans.push(audio))]
 
     def finish(self) -> list[Tensor]:
         """The frames that remain when no more audio comes: (<= group, mels) each.
@@ -163,21 +227,4 @@ class LogMelStream:
         Raises:
             ValueError: there were fewer samples than half a window and one.
         """
-        half, config = self._log_mel.half_window, self._log_mel.config
-        if self._buffer is None:
-            raise ValueError(f"{self.samples} samples, and {half + 1} are needed for one spectrum")
-        self._gather()
-        padded = np.concatenate((self._buffer, self._buffer[-2 : -half - 2 : -1]))
-        step = self._group * config.hop_length
-        span = step + config.n_fft - config.hop_length
-        starts = range(0, len(padded) - config.n_fft + 1, step)
-        return [self._frames(padded[start : start + span]) for start in starts]
-
-    def _gather(self) -> None:
-        parts = self._waiting if self._buffer is None else [self._buffer, *self._waiting]
-        self._buffer = np.concatenate(parts)
-        self._waiting, self._waiting_samples = [], 0
-
-    def _frames(self, audio: NDArray[np.float32]) -> Tensor:
-        with torch.inference_mode():
-            return self._log_mel.padded(torch.from_numpy(np.ascontiguousarray(audio)).to(self._device))
+        return [*map(self._log_mel.of_span, self._spans.finish())]

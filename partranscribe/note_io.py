@@ -92,7 +92,7 @@ def without_overlaps(notes: Iterable[Note]) -> list[Note]:
                 confidence=max(before.confidence, note.confidence),
             )
         elif before is not None:
-            kept.append(replace(before, offset=min(before.offset, note.onset)))
+            kept.append(before if before.offset <= note.onset else replace(before, offset=note.onset))
         last[note.pitch] = note
     return in_order([*kept, *last.values()])
 

@@ -15,14 +15,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .acoustic import Window, acoustic, windows
+from .acoustic import Window, WindowCutter, acoustic, windows
 from .ahead import ahead
 from .audio import read_blocks
 from .checkpoint import CheckpointInfo, load_checkpoint, load_front_end
 from .config import DecodeConfig
-from .decode import Frames, NoteCollector, compiled_loop, decode, decode_batch, initial_state
+from .decode import (
+    Decoding,
+    Frames,
+    NoteCollector,
+    begin_decoding,
+    compiled_loop,
+    decode,
+    initial_state,
+)
 from .errors import AudioError, DeviceError
-from .frontend import LogMelStream
+from .frontend import Spans
 from .loudness import brought_to
 from .model import Features
 from .note_io import without_overlaps
@@ -211,14 +219,21 @@ class Transcriber:
         return DeviceError(f"{self.device}: not enough memory for one recording; use --device cpu")
 
     def _transcribe_together(self, pieces: Sequence[_Piece]) -> list[Transcription | AudioError]:
-        """Window after window of all pieces, those that have ended being silent until the last one does."""
+        """Window after window of all pieces, those that have ended being silent until the last one does.
+
+        What was decoded becomes notes while the device computes what follows it.
+        """
         errors: dict[int, AudioError] = {}
         state = initial_state(self.model, len(pieces))
         with ExitStack() as stack:
             stack.enter_context(_full_precision())
-            streams = [stack.enter_context(closing(ahead(piece.windows(), _WAITING))) for piece in pieces]
+            sources = [
+                _Windows(stack.enter_context(closing(ahead(piece.spans(), _WAITING))), piece.margin)
+                for piece in pieces
+            ]
             waiting: dict[int, Features] = {}  # not yet decoded
-            while (ready := _next_of_each(streams, errors)) or waiting:
+            begun: tuple[Decoding, dict[int, int]] | None = None
+            while (ready := self._next_of_each(sources, errors)) or waiting:
                 with self.timings.stage("acoustic"):
                     for row, features in zip(ready, self._acoustic.together([*ready.values()]), strict=True):
                         waiting[row] = _joined(waiting.get(row), features)
@@ -227,17 +242,49 @@ class Transcriber:
                 frames = min(lengths[row] for row in ready) if ready else max(lengths.values())
                 with self.timings.stage("decoding"):
                     batch = _side_by_side(waiting, len(pieces), frames)
-                    decoded, state = decode_batch(
+                    decoding, state = begin_decoding(
                         self.model, batch, state, self.info.config.decode, loop=self._loop
                     )
                     for row, length in lengths.items():
-                        pieces[row].take(decoded[row].part(slice(length)))
                         waiting[row] = Features(*(part[:, frames:] for part in waiting[row]))
                         if length <= frames:
                             del waiting[row]
-                for row in lengths:
-                    pieces[row].tell()
+                    if begun is not None:
+                        _take(pieces, *begun)
+                begun = decoding, lengths
+            if begun is not None:
+                with self.timings.stage("decoding"):
+                    _take(pieces, *begun)
         return [errors.get(row) or piece.finish() for row, piece in enumerate(pieces)]
+
+    def _next_of_each(self, sources: Sequence[_Windows], errors: dict[int, AudioError]) -> dict[int, Window]:
+        """The next window of each that has one, log-mel frames of all computed side by side.
+
+        An error of one is noted, and ends that one alone.
+        """
+        found: dict[int, Window] = {}
+        rows = [*range(len(sources))]
+        while rows:
+            spans = {}
+            for row in rows:
+                try:
+                    spans[row] = next(sources[row].spans)
+                except StopIteration:
+                    window = sources[row].cutter.finish()
+                    if window is not None:
+                        found[row] = window
+                except AudioError as error:
+                    errors[row] = error
+            with self.timings.stage("log-mel"):
+                mels = self.log_mel.of_spans([*spans.values()])
+            rows = []  # those whose windows are not complete yet
+            for row, mel in zip(spans, mels, strict=True):
+                window = sources[row].cutter.push(mel)
+                if window is None:
+                    rows.append(row)
+                else:
+                    found[row] = window
+        return found
 
     def transcribe_audio(self, audio: NDArray[np.floating]) -> Transcription:
         """The notes of audio in memory: (samples,), mono, at the front end's sample rate.
@@ -329,7 +376,7 @@ class _Piece:
         self._config, self._timings = transcriber.info.config, transcriber.timings
         self._blocks, self._start = blocks, start
         group = _GROUP_FRAMES_ON_CUDA if transcriber.device.type == "cuda" else _GROUP_FRAMES
-        self._spectra = LogMelStream(transcriber.log_mel, group)
+        self._log_mel, self._spans = transcriber.log_mel, Spans(self._config.front_end, group)
         self._collector = NoteCollector(self._config.front_end.seconds_per_frame, self._config.decode)
         self._notes: list[Note] = []
         self._frames = 0
@@ -351,26 +398,36 @@ class _Piece:
         remedy = "is the file complete?" if end is None and not start else "choose a longer part"
         return cls(transcriber, blocks, start, str(path), remedy, progress)
 
-    def windows(self) -> Generator[Window]:
-        """What the acoustic modules are given, made as the audio comes."""
-        return windows(self._mels(), self._config.model.margin_frames)
+    @property
+    def margin(self) -> int:
+        """Frames on either side of a window."""
+        return self._config.model.margin_frames
 
-    def _mels(self) -> Iterator[Tensor]:
-        """Log-mel frames: (frames, mels) each."""
-        spectra, config = self._spectra, self._config.front_end
+    def spans(self) -> Generator[NDArray[np.float32]]:
+        """What log-mel frames are made of, as the audio comes; see `frontend.Spans`.
+
+        Raises:
+            AudioError: the file cannot be read, or is too short for one spectrum.
+        """
+        spans, config = self._spans, self._config.front_end
         with closing(self._timings.each("reading", self._blocks)) as timed:
             for block in timed:
-                with self._timings.stage("log-mel"):
-                    mels = spectra.push(block)
-                yield from mels
-        if spectra.samples < spectra.needed:
-            there = spectra.samples / config.sample_rate
-            needed_seconds = spectra.needed / config.sample_rate
+                yield from spans.push(block)
+        if spans.samples < spans.needed:
+            there = spans.samples / config.sample_rate
+            needed_seconds = spans.needed / config.sample_rate
             fact = f"{there:.4f} s of audio, and one spectrum needs {needed_seconds:.3f} s"
             raise AudioError(f"{self._name}: {fact}; {self._remedy}")
+        yield from spans.finish()
+
+    def windows(self) -> Generator[Window]:
+        """What the acoustic modules are given, made as the audio comes."""
+        with closing(self.spans()) as spans:
+            yield from windows(map(self._mel, spans), self.margin)
+
+    def _mel(self, span: NDArray[np.float32]) -> Tensor:
         with self._timings.stage("log-mel"):
-            mels = spectra.finish()
-        yield from mels
+            return self._log_mel.of_span(span)
 
     def take(self, frames: Frames) -> None:
         """What was decoded of the next frames."""
@@ -384,7 +441,7 @@ class _Piece:
 
     @property
     def _duration(self) -> float:
-        return self._spectra.samples / self._config.front_end.sample_rate
+        return self._spans.samples / self._config.front_end.sample_rate
 
     def finish(self) -> Transcription:
         """All notes, when all frames were taken."""
@@ -401,17 +458,24 @@ def _full_precision() -> AbstractContextManager[None]:
     return flags
 
 
-def _next_of_each(streams: Sequence[Iterator[Window]], errors: dict[int, AudioError]) -> dict[int, Window]:
-    """The next window of each that has one; an error of one is noted, and ends that one alone."""
-    found = {}
-    for index, stream in enumerate(streams):
-        try:
-            found[index] = next(stream)
-        except StopIteration:
-            pass
-        except AudioError as error:
-            errors[index] = error
-    return found
+class _Windows:
+    """Where the windows of one of several recordings come from.
+
+    Args:
+        spans: of its audio.
+        margin: frames on either side of a window.
+    """
+
+    def __init__(self, spans: Iterator[NDArray[np.float32]], margin: int) -> None:
+        self.spans, self.cutter = spans, WindowCutter(margin)
+
+
+def _take(pieces: Sequence[_Piece], decoding: Decoding, lengths: Mapping[int, int]) -> None:
+    """Give each piece what was decoded of it, no more frames than it has, and have it say so."""
+    decoded = decoding.wait()
+    for row, length in lengths.items():
+        pieces[row].take(decoded[row].part(slice(length)))
+        pieces[row].tell()
 
 
 def _joined(before: Features | None, after: Features) -> Features:
@@ -432,4 +496,6 @@ def _side_by_side(features: Mapping[int, Features], batch: int, frames: int) -> 
 
 def _placed(note: Note, start: float, duration: float) -> Note:
     """The note within the recording, with times from the start of the file."""
+    if not start and note.offset <= duration:
+        return note
     return replace(note, onset=start + note.onset, offset=start + max(min(note.offset, duration), note.onset))

@@ -27,7 +27,7 @@ def test_a_folder_is_measured_by_the_recordings_that_can_be_read(
     monkeypatch.setattr(sys, "argv", ["throughput.py", *arguments])
     throughput.main()
     line = capsys.readouterr().out
-    assert ", float32, CPU: 2 recordings, 0.1 min, " in line
+    assert ", float32, CPU, 1 at once: 2 recordings, 0.1 min, " in line
     told = re.search(r"([\d.]+) s, (\d+) x real time, .*decoding", line)
     assert told is not None
     assert int(told[2]) == pytest.approx(6 / float(told[1]), rel=0.2, abs=0.51)

@@ -17,7 +17,7 @@ from conftest import TINY, swelling_noise
 from partranscribe.audio import read_blocks
 from partranscribe.checkpoint import save_checkpoint
 from partranscribe.config import DecodeConfig
-from partranscribe.decode import decode_batch
+from partranscribe.decode import begin_decoding
 from partranscribe.errors import AudioError, CheckpointError, DeviceError, PartranscribeError
 from partranscribe.model import Features, Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
@@ -260,9 +260,9 @@ def test_with_too_little_memory_fewer_are_taken_together(
         sizes.append(len(features.note))
         if len(features.note) > 2:
             raise torch.cuda.OutOfMemoryError
-        return decode_batch(model, features, *arguments, **named)
+        return begin_decoding(model, features, *arguments, **named)
 
-    monkeypatch.setattr("partranscribe.transcribe.decode_batch", scarce)
+    monkeypatch.setattr("partranscribe.transcribe.begin_decoding", scarce)
     with pytest.warns(
         UserWarning, match="cpu: not enough memory for 4 recordings at once; goes on with 2"
     ) as told:
@@ -279,7 +279,7 @@ def test_without_memory_for_one_recording_the_remedy_is_told(
     def exhausted(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError
 
-    monkeypatch.setattr("partranscribe.transcribe.decode_batch", exhausted)
+    monkeypatch.setattr("partranscribe.transcribe.begin_decoding", exhausted)
     monkeypatch.setattr("partranscribe.transcribe.decode", exhausted)
     transcriber = Transcriber(tiny_checkpoint, "cpu", together=1)
     with pytest.raises(DeviceError, match="not enough memory for one recording; use --device cpu"):
