@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from locked import lock
-from partranscribe.decode import decode_batch
+from partranscribe.decode import begin_decoding
 from partranscribe.errors import AudioError, NoteFileError, OutputError
 from partranscribe.manifest import NAME, Entry, Manifest
 from partranscribe.model import Features, Par
@@ -191,11 +191,11 @@ def test_with_too_little_memory_for_several_none_is_lost(
     def scarce(model: Par, features: Features, *arguments: Any, **named: Any) -> Any:
         if len(features.note) > 1:
             raise torch.cuda.OutOfMemoryError
-        return decode_batch(model, features, *arguments, **named)
+        return begin_decoding(model, features, *arguments, **named)
 
     for seed, name in enumerate("abcdefgh"):
         recording(tmp_path / "in" / f"{name}.wav", 0.5, seed)
-    monkeypatch.setattr("partranscribe.transcribe.decode_batch", scarce)
+    monkeypatch.setattr("partranscribe.transcribe.begin_decoding", scarce)
     transcriber = Transcriber(tiny_checkpoint, "cpu", together=4)
     with pytest.warns(UserWarning, match="not enough memory"):
         outcomes = outcomes_of(plan([tmp_path / "in"], tmp_path / "out"), transcriber, settings)
@@ -210,7 +210,7 @@ def test_without_memory_for_one_the_recording_is_named(
 
     for seed, name in enumerate("ab"):
         recording(tmp_path / "in" / f"{name}.wav", 0.5, seed)
-    for name in ("decode", "decode_batch"):
+    for name in ("decode", "begin_decoding"):
         monkeypatch.setattr(f"partranscribe.transcribe.{name}", exhausted)
     either = Transcriber(settings.model, "cpu", together=either.together)
     with warnings.catch_warnings():
