@@ -18,7 +18,15 @@ from torch import Tensor
 
 from conftest import random_context, trained_like
 from partranscribe import openvino_graph
-from partranscribe.acoustic import Acoustic, OpenVinoAcoustic, TorchAcoustic, Window, acoustic, windows
+from partranscribe.acoustic import (
+    Acoustic,
+    OpenVinoAcoustic,
+    TorchAcoustic,
+    Window,
+    WindowCutter,
+    acoustic,
+    windows,
+)
 from partranscribe.config import PAR, PAR_COMPACT
 from partranscribe.errors import DeviceError
 from partranscribe.model import Features, Par
@@ -83,6 +91,15 @@ def test_every_frame_is_in_one_window_with_its_margin() -> None:
         after = min(float(wanted[-1]) + 3, 49)
         assert window.mel[0] <= before
         assert window.mel[-1] == after
+
+
+def test_what_is_cut_ends_once() -> None:
+    cutter = WindowCutter(2)
+    assert cutter.push(torch.zeros(2, 1)) is None
+    last = cutter.finish()
+    assert last is not None
+    assert last.inside == slice(0, 2)
+    assert cutter.finish() is None
 
 
 ENGINE_CASES: dict[str, dict[str, Any]] = {

@@ -149,3 +149,14 @@ def test_other_sizes_of_window_and_hop_stream_as_well(hop: int) -> None:
     for size in (333, len(audio)):
         mel = streamed(front_end, blocks_of(audio, size))
         torch.testing.assert_close(mel, front_end(torch.from_numpy(audio)), atol=1e-5, rtol=0)
+
+
+def test_spans_of_several_recordings_have_the_frames_that_each_has_alone(small: LogMel) -> None:
+    config = small.config
+    lengths = [config.n_fft + config.hop_length * frames for frames in (3, 7, 3, 0)]
+    spans = [swelling_noise(seed, length) for seed, length in enumerate(lengths)]
+    together = small.of_spans(spans)
+    assert [len(mel) for mel in together] == [4, 8, 4, 1]
+    for span, mel in zip(spans, together, strict=True):
+        assert torch.allclose(small.of_span(span), mel, atol=1e-5)
+    assert small.of_spans([]) == []
