@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .ahead import ahead
+from .ahead import Ahead
 from .errors import DeviceError, first_line
 from .model import Features, Par
 from .timings import Timings
@@ -140,7 +140,7 @@ class TorchAcoustic:
 
     def features(self, windows: Iterable[Window], timings: Timings) -> Generator[Features]:
         """See `Acoustic.features`."""
-        with closing(ahead(windows, _WAITING)) as ready:
+        with closing(Ahead(windows, _WAITING)) as ready:
             for window in ready:
                 with timings.stage("acoustic"):
                     (wanted,) = self.together([window])
@@ -194,7 +194,7 @@ class OpenVinoAcoustic:
                 return self._compute(window)
 
         begun = (self._pool.submit(compute, window) for window in windows)
-        with closing(ahead(begun, self._threads + _WAITING)) as futures:
+        with closing(Ahead(begun, self._threads + _WAITING)) as futures:
             for future in futures:
                 yield future.result()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from queue import Full, Queue
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -19,47 +19,57 @@ class _End(NamedTuple):
     error: BaseException | None
 
 
-def ahead(items: Iterable[T], depth: int) -> Generator[T]:
-    """The same items, made in a thread of their own before they are asked for.
+class Ahead(Generic[T]):
+    """The same items, made in a thread of their own from now on, before they are asked for.
 
     An error of the items is raised here, after those before it. Where the caller has enough and closes this
-    generator, the thread has ended and the items' own generator is closed before `close` returns.
+    iterator, the thread has ended and the items' own generator is closed before `close` returns.
 
     Args:
         items: what to make.
         depth: how many may wait, at least one.
     """
-    made: Queue[T | _End] = Queue(depth)
-    enough = threading.Event()
 
-    def put(item: T | _End) -> None:
-        while not enough.is_set():
-            with suppress(Full):
-                made.put(item, timeout=_LOOK_SECONDS)
-                break
+    def __init__(self, items: Iterable[T], depth: int) -> None:
+        self._made: Queue[T | _End] = Queue(depth)
+        self._enough = threading.Event()
+        self._worker = threading.Thread(target=self._make, args=(items,), daemon=True)
+        self._worker.start()
 
-    def make() -> None:
+    def __iter__(self) -> Ahead[T]:
+        return self
+
+    def __next__(self) -> T:
+        if self._enough.is_set():
+            raise StopIteration
+        item = self._made.get()
+        if not isinstance(item, _End):
+            return item
+        self.close()
+        raise item.error or StopIteration
+
+    def close(self) -> None:
+        """No more items are wanted."""
+        self._enough.set()
+        self._worker.join()
+
+    def _make(self, items: Iterable[T]) -> None:
         error = None
         source = iter(items)
         try:
             for item in source:
-                put(item)
-                if enough.is_set():
+                self._put(item)
+                if self._enough.is_set():
                     break
         except BaseException as raised:
             error = raised
         close = getattr(source, "close", None)
         if close is not None:
             close()
-        put(_End(error))
+        self._put(_End(error))
 
-    worker = threading.Thread(target=make, daemon=True)
-    worker.start()
-    try:
-        while not isinstance(item := made.get(), _End):
-            yield item
-        if item.error is not None:
-            raise item.error
-    finally:
-        enough.set()
-        worker.join()
+    def _put(self, item: T | _End) -> None:
+        while not self._enough.is_set():
+            with suppress(Full):
+                self._made.put(item, timeout=_LOOK_SECONDS)
+                break

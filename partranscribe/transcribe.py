@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .acoustic import Window, WindowCutter, acoustic, windows
-from .ahead import ahead
+from .ahead import Ahead
 from .audio import read_blocks
 from .checkpoint import CheckpointInfo, load_checkpoint, load_front_end
 from .config import DecodeConfig
@@ -173,9 +173,10 @@ class Transcriber:
     ) -> Iterator[Transcription | AudioError]:
         """The notes of each audio file, or why there are none, in the order of the files.
 
-        `together` of them are transcribed side by side; where the device has not enough memory for that, it
-        says so and goes on with half as many. What one file gives does not depend on the others, but for the
-        last bits of sums where a library computes more of them side by side in another order.
+        `together` of them are transcribed side by side, while the next ones are read; where the device has
+        not enough memory for that, it says so and goes on with half as many. What one file gives does not
+        depend on the others, but for the last bits of sums where a library computes more of them side by side
+        in another order.
 
         Args:
             paths: of the files; those of similar length should be next to each other.
@@ -187,20 +188,42 @@ class Transcriber:
             DeviceError: the device has not enough memory for one file.
         """
         done = 0
-        while done < len(paths):
-            group = [
-                _Piece.of_file(
-                    self, Path(path), start, end, None if progress is None else partial(progress, index)
-                )
-                for index, path in enumerate(paths[done : done + self.together], done)
-            ]
-            try:
-                found = self._transcribe_together(group)
-            except torch.cuda.OutOfMemoryError:
-                self._use_less_memory(len(group))
-                continue
-            yield from found
-            done += len(group)
+        coming: _Group | None = None
+        try:
+            while done < len(paths):
+                group = coming or self._group(paths, done, start, end, progress)
+                after = done + len(group.pieces)
+                coming = self._group(paths, after, start, end, progress) if after < len(paths) else None
+                try:
+                    with closing(group):
+                        found = self._transcribe_together(group)
+                except torch.cuda.OutOfMemoryError:
+                    if coming is not None:
+                        coming.close()
+                        coming = None
+                    self._use_less_memory(len(group.pieces))
+                    continue
+                yield from found
+                done = after
+        finally:
+            if coming is not None:
+                coming.close()
+
+    def _group(
+        self,
+        paths: Sequence[str | Path],
+        first: int,
+        start: float,
+        end: float | None,
+        progress: Callable[[int, float], None] | None,
+    ) -> _Group:
+        """As many files as are taken side by side, from one of them on."""
+        return _Group(
+            _Piece.of_file(
+                self, Path(path), start, end, None if progress is None else partial(progress, index)
+            )
+            for index, path in enumerate(paths[first : first + self.together], first)
+        )
 
     def _use_less_memory(self, tried: int) -> None:
         if tried == 1:
@@ -218,19 +241,15 @@ class Transcriber:
             torch.cuda.empty_cache()
         return DeviceError(f"{self.device}: not enough memory for one recording; use --device cpu")
 
-    def _transcribe_together(self, pieces: Sequence[_Piece]) -> list[Transcription | AudioError]:
+    def _transcribe_together(self, group: _Group) -> list[Transcription | AudioError]:
         """Window after window of all pieces, those that have ended being silent until the last one does.
 
         What was decoded becomes notes while the device computes what follows it.
         """
+        pieces, sources = group.pieces, group.sources
         errors: dict[int, AudioError] = {}
         state = initial_state(self.model, len(pieces))
-        with ExitStack() as stack:
-            stack.enter_context(_full_precision())
-            sources = [
-                _Windows(stack.enter_context(closing(ahead(piece.spans(), _WAITING))), piece.margin)
-                for piece in pieces
-            ]
+        with _full_precision():
             waiting: dict[int, Features] = {}  # not yet decoded
             begun: tuple[Decoding, dict[int, int]] | None = None
             while (ready := self._next_of_each(sources, errors)) or waiting:
@@ -459,15 +478,31 @@ def _full_precision() -> AbstractContextManager[None]:
 
 
 class _Windows:
-    """Where the windows of one of several recordings come from.
+    """Where the windows of one of several recordings come from, read ahead from now on.
 
     Args:
-        spans: of its audio.
-        margin: frames on either side of a window.
+        piece: the recording.
     """
 
-    def __init__(self, spans: Iterator[NDArray[np.float32]], margin: int) -> None:
-        self.spans, self.cutter = spans, WindowCutter(margin)
+    def __init__(self, piece: _Piece) -> None:
+        self.spans, self.cutter = Ahead(piece.spans(), _WAITING), WindowCutter(piece.margin)
+
+
+class _Group:
+    """Recordings that are transcribed side by side; they are read from now on until the group is closed.
+
+    Args:
+        pieces: the recordings.
+    """
+
+    def __init__(self, pieces: Iterable[_Piece]) -> None:
+        self.pieces = list(pieces)
+        self.sources = [_Windows(piece) for piece in self.pieces]
+
+    def close(self) -> None:
+        """Read no further."""
+        for source in self.sources:
+            source.spans.close()
 
 
 def _take(pieces: Sequence[_Piece], decoding: Decoding, lengths: Mapping[int, int]) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from partranscribe.ahead import ahead
+from partranscribe.ahead import Ahead
 
 
 def test_items_come_whole_and_in_order() -> None:
     for depth in (1, 3, 100):
-        assert list(ahead(iter(range(50)), depth)) == list(range(50))
-    assert list(ahead([], 1)) == []
+        assert list(Ahead(iter(range(50)), depth)) == list(range(50))
+    assert list(Ahead([], 1)) == []
 
 
 def test_items_are_made_in_another_thread_before_they_are_asked_for() -> None:
@@ -27,7 +27,7 @@ def test_items_are_made_in_another_thread_before_they_are_asked_for() -> None:
                 third.set()
             yield number
 
-    stream = ahead(items(), 2)
+    stream = Ahead(items(), 2)
     assert next(stream) == 0
     assert third.wait(10)  # two wait, although one was asked for
     assert threading.get_ident() not in made
@@ -41,7 +41,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         yield 2
         raise KeyError("lost")
 
-    stream = ahead(items(), 5)
+    stream = Ahead(items(), 5)
     assert [next(stream), next(stream)] == [1, 2]
     with pytest.raises(KeyError, match="lost"):
         next(stream)
@@ -58,7 +58,7 @@ def test_closing_closes_the_items_and_ends_the_thread() -> None:
             closed.set()
 
     before = threading.active_count()
-    stream = ahead(items(), 3)
+    stream = Ahead(items(), 3)
     next(stream)
     stream.close()
     assert closed.is_set()

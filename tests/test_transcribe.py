@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -247,6 +248,32 @@ def test_progress_of_several_recordings_is_that_of_each(tiny_checkpoint: Path, s
         pass
     assert {index: seconds[-1] for index, seconds in told.items()} == {0: 5.0, 1: 4 + 5 / RATE, 2: 9.0}
     assert all(seconds == sorted(seconds) for seconds in told.values())
+
+
+def test_the_next_recordings_are_read_while_some_are_transcribed(
+    transcriber: Transcriber, audio: NDArray[np.float32], tmp_path: Path
+) -> None:
+    levelled = Transcriber(at_level(transcriber, tmp_path), "cpu", together=1)
+    paths = [tmp_path / f"{index}.wav" for index in range(2)]
+    for path in paths:
+        write_audio(path, audio, RATE)
+    read, waited = threading.Event(), []
+
+    def progress(index: int, seconds: float) -> None:
+        if index == 1:
+            read.set()
+        elif seconds:
+            waited.append(read.wait(10))
+
+    expected = levelled.transcribe(paths[0])
+    before = threading.active_count()
+    found = levelled.transcribe_several(paths, progress=progress)
+    assert isinstance(found, Generator)
+    assert next(found) == expected
+    assert waited
+    assert all(waited)
+    found.close()  # while the second one is being read
+    assert threading.active_count() == before
 
 
 def test_with_too_little_memory_fewer_are_taken_together(
