@@ -38,6 +38,7 @@ def play(
     instrument: Instrument,
     seed: int,
     slowness: tuple[float, float] = SLOWNESS,
+    extra_decay: tuple[float, float] = EXTRA_DECAY,
 ) -> Passage | None:
     """A part of a list as a piano of that kind sounds it; None where no note begins there.
 
@@ -46,6 +47,7 @@ def play(
         instrument: what it is played on.
         seed: of all that differs from piano to piano.
         slowness: range of that of the dampers, see `SamplerSettings`.
+        extra_decay: range of the decibels a second by which strings fall faster.
     """
     keys = note_array(notes)
     keys = keys[(keys[:, ONSET_COLUMN] >= BEGIN) & (keys[:, OFFSET_COLUMN] < END)]
@@ -57,7 +59,7 @@ def play(
         unevenness_db=UNEVENNESS_DB,
         slowness=slowness,
         damper_delay=DAMPER_DELAY,
-        extra_decay=EXTRA_DECAY,
+        extra_decay=extra_decay,
     )
     samples = round((keys[:, OFFSET_COLUMN].max() - BEGIN + 1.0) * SAMPLE_RATE)
     audio, played = render_excerpt(Performance(keys, NO_PEDAL), instrument, BEGIN, samples, settings)
@@ -70,13 +72,14 @@ def make(
     folder: Path,
     only: str = "*",
     slowness: tuple[float, float] = SLOWNESS,
+    extra_decay: tuple[float, float] = EXTRA_DECAY,
 ) -> None:
     """The recordings, and beside each its note list."""
     folder.mkdir(parents=True, exist_ok=True)
     instruments = load_instruments(pianos, SAMPLE_RATE)
     chosen = [(audio.stem, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
     for number, (name, path) in enumerate(chosen):
-        passage = play(read_notes(path), instruments[number % len(instruments)], number, slowness)
+        passage = play(read_notes(path), instruments[number % len(instruments)], number, slowness, extra_decay)
         if passage is not None:
             soundfile.write(folder / f"{name}.flac", passage.audio, SAMPLE_RATE)
             write_notes(folder / f"{name}.tsv", listed(passage.notes))
@@ -89,9 +92,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="*", help="names of the recordings, without their endings")
     parser.add_argument("--slowness", type=float, nargs=2, default=SLOWNESS, metavar=("FROM", "TO"))
+    parser.add_argument("--extra-decay", type=float, nargs=2, default=EXTRA_DECAY, metavar=("FROM", "TO"))
     arguments = parser.parse_args(argv)
-    slowness = (arguments.slowness[0], arguments.slowness[1])
-    make(arguments.lists, arguments.pianos, arguments.folder, arguments.only, slowness)
+    ranges = ((low, high) for low, high in (arguments.slowness, arguments.extra_decay))
+    make(arguments.lists, arguments.pianos, arguments.folder, arguments.only, *ranges)
 
 
 if __name__ == "__main__":
