@@ -79,7 +79,8 @@ def make(
     instruments = load_instruments(pianos, SAMPLE_RATE)
     chosen = [(audio.stem, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
     for number, (name, path) in enumerate(chosen):
-        passage = play(read_notes(path), instruments[number % len(instruments)], number, slowness, extra_decay)
+        instrument = instruments[number % len(instruments)]
+        passage = play(read_notes(path), instrument, number, slowness, extra_decay)
         if passage is not None:
             soundfile.write(folder / f"{name}.flac", passage.audio, SAMPLE_RATE)
             write_notes(folder / f"{name}.tsv", listed(passage.notes))

@@ -49,6 +49,18 @@ def test_dampers_may_all_be_slow(tmp_path: Path) -> None:
     assert slow > 2 * prompt
 
 
+def test_strings_may_fall_faster(tmp_path: Path) -> None:
+    piano, notes = sampled_piano(tmp_path, 16_000), [Note(21.0, 22.5, 60, 90)]
+    sounds = [player_piano.play(notes, piano, 1, extra_decay=(decay, decay)) for decay in (0.0, 20.0)]
+    falls = [
+        np.abs(sound.audio[round(2.2 * 16_000) : round(2.3 * 16_000)]).max()
+        / np.abs(sound.audio[round(1.2 * 16_000) : round(1.3 * 16_000)]).max()
+        for sound in sounds
+        if sound is not None
+    ]
+    assert falls[1] / falls[0] == pytest.approx(0.1, rel=0.05)  # 20 dB more in a second
+
+
 def test_a_list_without_notes_there_is_left_out(tmp_path: Path) -> None:
     piano = sampled_piano(tmp_path, 16_000)
     assert player_piano.play([Note(1.0, 1.5, 60, 90)], piano, 0) is None
