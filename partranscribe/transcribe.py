@@ -187,37 +187,33 @@ class Transcriber:
         Raises:
             DeviceError: the device has not enough memory for one file.
         """
-        done = 0
-        coming: _Group | None = None
+        begin = partial(self._group, paths, start, end, progress)
+        done, coming = 0, begin(0)
         try:
-            while done < len(paths):
-                group = coming or self._group(paths, done, start, end, progress)
-                after = done + len(group.pieces)
-                coming = self._group(paths, after, start, end, progress) if after < len(paths) else None
-                try:
-                    with closing(group):
+            while (group := coming).pieces:
+                with closing(group):
+                    coming = begin(done + len(group.pieces))
+                    try:
                         found = self._transcribe_together(group)
-                except torch.cuda.OutOfMemoryError:
-                    if coming is not None:
+                    except torch.cuda.OutOfMemoryError:
                         coming.close()
-                        coming = None
-                    self._use_less_memory(len(group.pieces))
-                    continue
+                        self._use_less_memory(len(group.pieces))
+                        coming = begin(done)
+                        continue
                 yield from found
-                done = after
+                done += len(found)
         finally:
-            if coming is not None:
-                coming.close()
+            coming.close()
 
     def _group(
         self,
         paths: Sequence[str | Path],
-        first: int,
         start: float,
         end: float | None,
         progress: Callable[[int, float], None] | None,
+        first: int,
     ) -> _Group:
-        """As many files as are taken side by side, from one of them on."""
+        """As many files as are taken side by side, from one of them on; none after the last."""
         return _Group(
             _Piece.of_file(
                 self, Path(path), start, end, None if progress is None else partial(progress, index)
