@@ -3,8 +3,9 @@
 Makes a test set for accuracy.py of what a real player piano does and a software piano does not: dampers are
 late, by up to 0.12 s, and slow, and strings fall faster, each differently in every piece. Nothing is told of
 that: notes end where the list says so. The lists are those in LISTS and below whose names match `--only`, and
-that stand beside a recording; sampled pianos take turns, and no pedal is used, as offsets of such lists last
-as long as the pedal does already. There is no room (see `--rt60` of accuracy.py). Takes a minute.
+that stand beside a recording; sampled pianos take turns. Offsets of such lists last as long as the pedal did
+already: no pedal is used, or, with `--pause`, one that is let go where notes end and pressed again so soon that
+late dampers hardly obey. There is no room (see `--rt60` of accuracy.py). Takes a minute.
 """
 
 from __future__ import annotations
@@ -24,11 +25,18 @@ from partranscribe.notes import Note
 from partranscribe.sampler import Instrument
 from partranscribe.training.data import Passage, labelled
 from partranscribe.training.played import load_instruments
-from partranscribe.training.synthesis import NO_PEDAL, Performance, render_excerpt, vary_instrument
+from partranscribe.training.synthesis import (
+    NO_PEDAL,
+    Performance,
+    pedalled,
+    render_excerpt,
+    vary_instrument,
+)
 
 SAMPLE_RATE = 16_000
 BEGIN, END = 20.0, 80.0  # seconds of each list, as far as it goes
 SLOWNESS, DAMPER_DELAY, EXTRA_DECAY = (1.0, 4.0), (0.0, 0.12), (0.0, 6.0)
+LIFT = (0.2, 1.0)  # see `SamplerSettings`
 UNEVENNESS_DB = 0.3
 LEVEL = -30.0  # RMS in dB
 
@@ -39,6 +47,7 @@ def play(
     seed: int,
     slowness: tuple[float, float] = SLOWNESS,
     extra_decay: tuple[float, float] = EXTRA_DECAY,
+    pause: tuple[float, float] | None = None,
 ) -> Passage | None:
     """A part of a list as a piano of that kind sounds it; None where no note begins there.
 
@@ -48,6 +57,7 @@ def play(
         seed: of all that differs from piano to piano.
         slowness: range of that of the dampers, see `SamplerSettings`.
         extra_decay: range of the decibels a second by which strings fall faster.
+        pause: range of the seconds from the end of notes until the pedal is pressed again; None for no pedal.
     """
     keys = note_array(notes)
     keys = keys[(keys[:, ONSET_COLUMN] >= BEGIN) & (keys[:, OFFSET_COLUMN] < END)]
@@ -60,9 +70,13 @@ def play(
         slowness=slowness,
         damper_delay=DAMPER_DELAY,
         extra_decay=extra_decay,
+        lift=LIFT,
     )
     samples = round((keys[:, OFFSET_COLUMN].max() - BEGIN + 1.0) * SAMPLE_RATE)
-    audio, played = render_excerpt(Performance(keys, NO_PEDAL), instrument, BEGIN, samples, settings)
+    performance = Performance(keys, NO_PEDAL)
+    if pause is not None:
+        performance = pedalled(performance, np.random.default_rng(seed), pause=pause)
+    audio, played = render_excerpt(performance, instrument, BEGIN, samples, settings)
     return Passage(audio * np.float32(gain_to(LEVEL, loudness([audio], SAMPLE_RATE))), played)
 
 
@@ -73,6 +87,7 @@ def make(
     only: str = "*",
     slowness: tuple[float, float] = SLOWNESS,
     extra_decay: tuple[float, float] = EXTRA_DECAY,
+    pause: tuple[float, float] | None = None,
 ) -> None:
     """The recordings, and beside each its note list."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +95,7 @@ def make(
     chosen = [(audio.stem, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
     for number, (name, path) in enumerate(chosen):
         instrument = instruments[number % len(instruments)]
-        passage = play(read_notes(path), instrument, number, slowness, extra_decay)
+        passage = play(read_notes(path), instrument, number, slowness, extra_decay, pause)
         if passage is not None:
             soundfile.write(folder / f"{name}.flac", passage.audio, SAMPLE_RATE)
             write_notes(folder / f"{name}.tsv", listed(passage.notes))
@@ -94,9 +109,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="*", help="names of the recordings, without their endings")
     parser.add_argument("--slowness", type=float, nargs=2, default=SLOWNESS, metavar=("FROM", "TO"))
     parser.add_argument("--extra-decay", type=float, nargs=2, default=EXTRA_DECAY, metavar=("FROM", "TO"))
+    parser.add_argument("--pause", type=float, nargs=2, metavar=("FROM", "TO"), help="of the pedal")
     arguments = parser.parse_args(argv)
-    ranges = ((low, high) for low, high in (arguments.slowness, arguments.extra_decay))
-    make(arguments.lists, arguments.pianos, arguments.folder, arguments.only, *ranges)
+    slowness, extra_decay = tuple(arguments.slowness), tuple(arguments.extra_decay)
+    pause = tuple(arguments.pause) if arguments.pause else None
+    make(arguments.lists, arguments.pianos, arguments.folder, arguments.only, slowness, extra_decay, pause)
 
 
 if __name__ == "__main__":

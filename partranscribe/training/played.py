@@ -21,7 +21,7 @@ from .augment import Augmenter
 from .coding import through_opus
 from .data import Passage, Recording, fingerprint
 from .resonance import strings_response
-from .synthesis import Performance, load_performance, render_excerpt, vary, vary_instrument
+from .synthesis import Performance, load_performance, pedalled, render_excerpt, vary, vary_instrument
 
 _RESPONSES = 8  # of strings, each out of tune in its own way
 _LOUDEST_DB = -30.0  # RMS of one note of velocity 127 a second
@@ -34,8 +34,11 @@ class PlayedConfig:
 
     Args:
         share: of the passages that are performances.
-        note_list_share: of those that are note lists of recordings, played without a pedal; the passages that
-            are left are cut from recordings.
+        note_list_share: of those that are note lists of recordings, whose notes last as long as their pedal
+            did; the passages that are left are cut from recordings.
+        pedal_share: of the note lists that are played with a pedal, see `synthesis.pedalled`; the others are
+            played without one.
+        pedal_pause: range of the seconds from where their notes end until that pedal is pressed again.
         transpose: semitones at most, up or down.
         tempo: range of the factor of the tempo.
         touch: range of the exponent of velocity / 127; the velocity network is trained at 1.
@@ -56,6 +59,8 @@ class PlayedConfig:
 
     share: float = 0.5
     note_list_share: float = 0.0
+    pedal_share: float = 0.0
+    pedal_pause: tuple[float, float] = (0.01, 0.1)
     transpose: int = 5
     tempo: tuple[float, float] = (0.8, 1.25)
     touch: tuple[float, float] = (0.7, 1.4)
@@ -128,6 +133,8 @@ class Played:
             tempo=settings.tempo,
             exponent=settings.touch,
         )
+        if not len(performance.pedal) and rng.random() < settings.pedal_share:
+            performance = pedalled(performance, rng, pause=settings.pedal_pause)
         instrument = self._instruments[int(rng.integers(len(self._instruments)))]
         rate = instrument.sample_rate
         begin = rng.uniform(-lead / rate, max(performance.seconds - samples / 2 / rate, 0.0))
