@@ -4,8 +4,8 @@ Makes a test set for accuracy.py of what a real player piano does and a software
 late, by up to 0.12 s, and slow, and strings fall faster, each differently in every piece. Nothing is told of
 that: notes end where the list says so. The lists are those in LISTS and below whose names match `--only`, and
 that stand beside a recording; sampled pianos take turns. Offsets of such lists last as long as the pedal did
-already: no pedal is used, or, with `--pause`, one that is let go where notes end and pressed again so soon that
-late dampers hardly obey. There is no room (see `--rt60` of accuracy.py). Takes a minute.
+already: no pedal is used, or, with `--pause`, one that is let go where notes end, and pressed so soon again
+that late dampers hardly obey. There is no room (see `--rt60` of accuracy.py). Takes a minute.
 """
 
 from __future__ import annotations
