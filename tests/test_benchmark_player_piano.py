@@ -61,6 +61,21 @@ def test_strings_may_fall_faster(tmp_path: Path) -> None:
     assert falls[1] / falls[0] == pytest.approx(0.1, rel=0.05)  # 20 dB more in a second
 
 
+def test_a_pedal_may_catch_the_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(player_piano, "DAMPER_DELAY", (0.1, 0.1))
+    monkeypatch.setattr(player_piano, "LIFT", (0.2, 0.2))
+    piano = sampled_piano(tmp_path, 16_000)
+    notes = [Note(21.0, 21.5, 60, 90), Note(22.9, 23.0, 90, 1)]
+    without, caught = (player_piano.play(notes, piano, 1, pause=pause) for pause in (None, (0.01, 0.02)))
+    assert without is not None
+    assert caught is not None
+    np.testing.assert_array_equal(without.notes, caught.notes)
+    silent, rings = (
+        np.abs(one.audio[round(2.5 * 16_000) : round(2.6 * 16_000)]).max() for one in (without, caught)
+    )
+    assert silent < 0.01 * rings
+
+
 def test_a_list_without_notes_there_is_left_out(tmp_path: Path) -> None:
     piano = sampled_piano(tmp_path, 16_000)
     assert player_piano.play([Note(1.0, 1.5, 60, 90)], piano, 0) is None

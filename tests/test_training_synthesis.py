@@ -17,6 +17,8 @@ from partranscribe.training.synthesis import (
     NO_PEDAL,
     Performance,
     load_performance,
+    pedal_held,
+    pedalled,
     render_excerpt,
     sounding,
     vary,
@@ -78,6 +80,24 @@ def test_sounding_is_the_pedal_rule_of_the_note_files() -> None:
         performance = Performance(note_array(keys), np.array(events, float))
         expected = without_overlaps(extend_by_pedal(keys, events))
         np.testing.assert_array_equal(sounding(performance), note_array(in_order(expected)))
+
+
+def test_a_pedal_between_the_ends_of_notes_changes_no_label() -> None:
+    rng = np.random.default_rng(3)
+    onsets = rng.uniform(0, 20, 40)
+    keys = note_array(
+        without_overlaps(
+            Note(onset, onset + rng.exponential(0.8), int(rng.integers(50, 60)), 80) for onset in onsets
+        )
+    )
+    performance = pedalled(Performance(keys, NO_PEDAL), rng, pause=(0.02, 0.05), shortest=0.2)
+    np.testing.assert_array_equal(sounding(performance), keys)
+    presses, releases = pedal_held(performance).T
+    ends = np.unique(keys[:, 1])
+    assert 0 < len(presses) == np.count_nonzero(np.diff(ends) > 0.2)
+    last = ends[np.searchsorted(ends, presses) - 1]
+    assert np.all((presses - last >= 0.02) & (presses - last <= 0.05))
+    assert set(releases) <= set(ends)
 
 
 def test_variation_changes_key_tempo_and_touch_of_all_notes_alike() -> None:
