@@ -75,7 +75,7 @@ def play(
     samples = round((keys[:, OFFSET_COLUMN].max() - BEGIN + 1.0) * SAMPLE_RATE)
     performance = Performance(keys, NO_PEDAL)
     if pause is not None:
-        performance = pedalled(performance, np.random.default_rng(seed), pause=pause)
+        performance = pedalled(performance, np.random.default_rng(seed), pause)
     audio, played = render_excerpt(performance, instrument, BEGIN, samples, settings)
     return Passage(audio * np.float32(gain_to(LEVEL, loudness([audio], SAMPLE_RATE))), played)
 

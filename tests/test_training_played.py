@@ -120,10 +120,12 @@ def test_variation_is_within_the_settings(pianos: list[Instrument]) -> None:
 
 def test_note_lists_may_be_played_with_a_pedal(pianos: list[Instrument]) -> None:
     """Late dampers never touch the strings of one that is pressed again at once."""
-    late = replace(PLAIN, damper_delay=(0.1, 0.1), lift=(0.2, 0.2), pedal_pause=(0.01, 0.02))
+    late = replace(
+        PLAIN, slowness=(1.0, 1.0), damper_delay=(0.1, 0.1), lift=(0.2, 0.2), pedal_pause=(0.01, 0.02)
+    )
 
     def after_the_offset(settings: PlayedConfig, notes: Performance) -> float:
-        audio, labels = Played([notes], pianos, settings).draw(4 * RATE, 0, np.random.default_rng(0))
+        audio, labels = Played([notes], pianos, settings).draw(6 * RATE, 0, np.random.default_rng(0))
         end = round(labels[0, 1] * RATE)
         return float(np.abs(audio[end + RATE // 2 : end + RATE]).max())
 
@@ -131,7 +133,7 @@ def test_note_lists_may_be_played_with_a_pedal(pianos: list[Instrument]) -> None
     silent, rings = (after_the_offset(replace(late, pedal_share=share), apart) for share in (0.0, 1.0))
     assert silent < 1e-3 * rings
     with_its_own = Performance(apart.keys, np.array([(0.1, 127.0), (0.2, 0.0)]))
-    assert after_the_offset(replace(late, pedal_share=1.0), with_its_own) < 0.1 * rings  # resonance
+    assert after_the_offset(replace(late, pedal_share=1.0), with_its_own) < 1e-3 * rings
 
 
 def test_dampers_are_as_slow_as_the_settings_say(pianos: list[Instrument]) -> None:
@@ -214,7 +216,7 @@ def test_passages_as_recordings_are_the_same_at_every_call(pianos: list[Instrume
         assert one.audio[:].shape == (2.5 * RATE,)
         assert np.abs(one.audio[:]).max() > 300
         assert (one.notes[:, 0] >= 0).all()
-        assert len(one.notes) >= 1  # half of it at least is within the performance
+        assert len(one.notes) >= 2
 
 
 def test_passages_as_recordings_are_heard_in_a_room(pianos: list[Instrument]) -> None:

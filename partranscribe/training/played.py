@@ -133,8 +133,9 @@ class Played:
             tempo=settings.tempo,
             exponent=settings.touch,
         )
-        if not len(performance.pedal) and rng.random() < settings.pedal_share:
-            performance = pedalled(performance, rng, pause=settings.pedal_pause)
+        may_be_pedalled = settings.pedal_share > 0 and not len(performance.pedal)
+        if may_be_pedalled and rng.random() < settings.pedal_share:
+            performance = pedalled(performance, rng, settings.pedal_pause)
         instrument = self._instruments[int(rng.integers(len(self._instruments)))]
         rate = instrument.sample_rate
         begin = rng.uniform(-lead / rate, max(performance.seconds - samples / 2 / rate, 0.0))

@@ -25,6 +25,8 @@ from .resonance import ringing
 
 NO_PEDAL = np.zeros((0, 2))
 
+_PEDALLED_SECONDS = 0.3  # from the end of notes until others end, at least, where a pedal is pressed between
+
 
 @dataclass(frozen=True)
 class Performance:
@@ -127,24 +129,21 @@ def vary_instrument(
 def pedalled(
     performance: Performance,
     rng: np.random.Generator,
-    *,
-    pause: tuple[float, float] = (0.01, 0.1),
-    shortest: float = 0.3,
+    pause: tuple[float, float],
 ) -> Performance:
     """Notes that last as long as their pedal did, with a pedal by which they may have lasted so long.
 
-    It is let go whenever notes end, and soon pressed again, so that it catches strings that are not silent
-    yet, or never lets late dampers touch them. No label changes by it.
+    It is let go whenever notes end, and soon pressed again if no others end soon, so that it catches strings
+    that are not silent yet, or never lets late dampers touch them. No label changes by it.
 
     Args:
         performance: its keys are let go where its notes end; its own pedal is not used.
         rng: draws the pauses.
         pause: range of the seconds from the end of notes until the pedal is pressed again.
-        shortest: seconds from the end of notes until others end, from which on it is pressed between them.
     """
     ends = np.unique(performance.keys[:, OFFSET_COLUMN])
     presses = ends[:-1] + rng.uniform(*pause, max(len(ends) - 1, 0))
-    held = np.stack((presses, ends[1:]), axis=1)[np.diff(ends) > max(shortest, pause[1])]
+    held = np.stack((presses, ends[1:]), axis=1)[np.diff(ends) > max(_PEDALLED_SECONDS, pause[1])]
     values = np.tile((127.0, 0.0), len(held))
     return Performance(performance.keys, np.stack((held.ravel(), values), axis=1))
 
