@@ -190,6 +190,23 @@ def _open(path: Path) -> _Source:
     return source
 
 
+def check_there(path: Path) -> None:
+    """Make sure that there is something to be read, without reading it; behind a URL nothing is asked.
+
+    Raises:
+        AudioError: there is not.
+    """
+    try:
+        if isinstance(path, PathLike):
+            path.stat()
+    except OSError as error:
+        raise _missing(path, error) from error
+
+
+def _missing(path: Path, error: OSError) -> AudioError:
+    return AudioError(f"{path}: {error.strerror or error}; check its name and its permissions")
+
+
 def _opened(path: Path) -> _Source:
     try:
         str(path).encode()
@@ -200,7 +217,7 @@ def _opened(path: Path) -> _Source:
             raise AudioError(f"{path}: the file is empty (0 bytes); copy or record it again")
         path.open("rb").close()
     except OSError as error:
-        raise AudioError(f"{path}: {error.strerror or error}; check its name and its permissions") from error
+        raise _missing(path, error) from error
     except UnicodeEncodeError as error:
         raise AudioError(f"{str(path)!a}: the name is not valid text; rename the file") from error
     if path.suffix.lower() not in _NOT_FOR_LIBSNDFILE:

@@ -10,13 +10,22 @@ from pathlib import Path
 
 from .audio import probe
 from .errors import OutputError, PartranscribeError, StoreError
-from .manifest import CLAIMS, Claims, Manifest, key_of, manifest_of
-from .paths import is_file, is_folder, leads_out, sha256_of
+from .manifest import CLAIMS, Claims, Entry, Manifest, key_of, manifest_of
+from .paths import is_folder, is_taken, leads_out
 from .plan import PLOT, Job
-from .released import checkpoint_path
+from .released import checkpoint_sha256
 from .remote import check_folder, copies_folder, is_object_store, is_remote, told
 from .whole_file import check_no_link_out, remove_abandoned
-from .work import DONE, Outcome, Settings, Watcher, keep, reason_to_keep, refuse_foreign_extras
+from .work import (
+    DONE,
+    Outcome,
+    Settings,
+    Watcher,
+    keep,
+    reason_to_keep,
+    refuse_foreign_extras,
+    unexpected,
+)
 
 LOOK_SECONDS = 0.5  # between two looks at what others have done
 
@@ -36,7 +45,7 @@ class Backlog:
         self.settings, self.watcher, self.claims = settings, watcher, Claims()
         self.outcomes: dict[Path, Outcome] = {}
         self._overwrite, self._fail_fast, self._has_failed = overwrite, fail_fast, False
-        self._identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
+        self._identity = settings.identity(checkpoint_sha256(settings.model))
         self._waiting = deque(jobs)
         self._ready: list[Job] = []  # claimed, and not yet given to anyone
         self._folders = {extra.path.parent for job in jobs for extra in job.extras.values()}
@@ -52,7 +61,15 @@ class Backlog:
         self._lengths: dict[Path, float] = {}
         self._warnings: set[str] = set()
         self.manifests = {job.folder: manifest_of(job.folder) for job in jobs if job.folder is not None}
-        self._before = {folder: manifest.entries() for folder, manifest in self.manifests.items()}
+        self._before: dict[Path, dict[str, Entry]] = {}
+        unread = []
+        for folder, manifest in self.manifests.items():
+            try:
+                self._before[folder] = manifest.entries()
+            except OutputError as error:  # costs the recordings of this folder
+                unread.append(error)
+        if unread and not self._before:
+            raise unread[0]
 
     def check(self) -> None:
         """Make sure of what would be wrong for every recording.
@@ -107,7 +124,7 @@ class Backlog:
         """Seconds of a recording as its header tells, to sort by."""
         if job.source not in self._lengths:
             self._lengths[job.source] = 0.0
-            with suppress(PartranscribeError):
+            with suppress(Exception):  # is told when it is read
                 if not is_remote(job.source):
                     self._lengths[job.source] = probe(job.source).duration or 0.0
         return self._lengths[job.source]
@@ -126,6 +143,8 @@ class Backlog:
             except OSError as error:
                 fact = f"{job.source}: {error.strerror or error} ({error.filename or job.folder})"
                 self.finish(Outcome(job, error=OutputError(f"{fact}; can the output folder be written to?")))
+            except Exception as error:
+                self.finish(Outcome(job, error=unexpected(job, error)))
         return taken
 
     def _is_mine(self, job: Job) -> bool:
@@ -153,7 +172,7 @@ class Backlog:
         """Whether the outputs of a job shall stay, for one of these reasons or any; then it is finished."""
         if self._overwrite:  # what was there before is made anew, what another process makes meanwhile is not
             entry = manifest.get(key_of(manifest.folder, job.outputs))
-            if entry is None or entry == self._before[manifest.folder].get(entry.key):
+            if entry is None or entry == self._before.get(manifest.folder, {}).get(entry.key):
                 return False
         reason = reason_to_keep(job, manifest, self._identity, self.settings)
         if not reason or (reasons and reason not in reasons):
@@ -210,6 +229,6 @@ def refuse_to_replace(job: Job, manifest: Manifest | None) -> None:
         OutputError: something is there.
     """
     for path in list(job.outputs.values())[1:] if manifest is None else ():
-        if is_file(path):
+        if is_taken(path):
             raise OutputError(f"{path}: is already there, and was not named; --overwrite replaces it")
     refuse_foreign_extras(job, manifest)

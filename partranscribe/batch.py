@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .audio import check_there
 from .backlog import LOOK_SECONDS, Backlog, refuse_links, refuse_to_replace
 from .crew import Crew, usable_cores
 from .errors import AudioError, PartranscribeError
 from .manifest import Manifest, manifest_of
-from .paths import sha256_of
 from .plan import Job
-from .released import checkpoint_path
+from .released import checkpoint_sha256
 from .remote import told
 from .timings import Timings
 from .work import Outcome, Settings, Watcher, reason_to_keep, work
@@ -104,7 +104,7 @@ def foresee(jobs: Sequence[Job], settings: Settings, *, overwrite: bool = False)
     Raises:
         CheckpointError: there is no such model.
     """
-    identity = settings.identity(sha256_of(checkpoint_path(settings.model)))
+    identity = settings.identity(checkpoint_sha256(settings.model))
     manifests: dict[Path, Manifest] = {}
     found = {}
     for job in jobs:
@@ -113,6 +113,7 @@ def foresee(jobs: Sequence[Job], settings: Settings, *, overwrite: bool = False)
             manifest = manifests.setdefault(job.folder, manifest_of(job.folder))
         try:
             with told(job.source, job.folder):
+                check_there(job.source)
                 refuse_links(job)
                 kept = ""
                 if manifest is not None and not overwrite:

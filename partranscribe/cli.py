@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import io
 import math
@@ -30,7 +31,16 @@ PRECISIONS = ("float32", "bfloat16")
 DEFAULT_COMMAND = "transcribe"
 
 
-class _PathHere(click.Path):
+class _Named(click.Path):
+    """A path, or a URL. An empty one is none, and not the folder that the program was called in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fsdecode(value):
+            self.fail("a name is empty; is a variable not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _PathHere(_Named):
     """A path on this machine."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -41,7 +51,7 @@ class _PathHere(click.Path):
 
 PATH = _PathHere(path_type=Path, readable=False)
 PATH_AS_GIVEN = _PathHere(readable=False)  # with the slash at its end
-PATH_OR_URL = click.Path(readable=False)
+PATH_OR_URL = _Named(readable=False)
 
 
 class _Program(click.Group):
@@ -60,6 +70,11 @@ class _Program(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             sys.exit(130)
+        except OSError as error:
+            if error.errno == errno.EPIPE or error.filename is not None:  # click knows the first
+                raise
+            click.echo(f"error: standard output cannot be written ({error.strerror})", err=True)
+            sys.exit(1)
 
 
 class _Transcribe(click.Command):
@@ -151,6 +166,7 @@ def main() -> None:
 @click.option(
     "-o",
     "--output",
+    type=PATH_OR_URL,
     metavar="FILE|FOLDER",
     help="A file (its ending is the format) or a folder; by default beside each recording.",
 )
@@ -278,9 +294,8 @@ def transcribe_command(
         from .index import check_index, write_index
         from .released import checkpoint_path
         from .remote import location
-        from .report import write_report, write_scores
+        from .report import REPORT_MARK, SCORES_MARK, check_table, write_report, write_scores
         from .timings import Timings
-        from .whole_file import check_place
         from .work import Settings
 
         try:
@@ -295,9 +310,10 @@ def transcribe_command(
                 include=include,
                 exclude=exclude,
             )
-            tables = [path for path in (report, scores) if path is not None]
+            marked = [(report, REPORT_MARK), (scores, SCORES_MARK)]
+            tables = [(path, mark) for path, mark in marked if path is not None]
             if tables:
-                plan.check_tables(tables, jobs, checkpoint_path(model))
+                plan.check_tables([path for path, _ in tables], jobs, checkpoint_path(model))
         except plan.UsageError as error:
             raise click.UsageError(str(error)) from None
         except PartranscribeError as error:
@@ -311,8 +327,8 @@ def transcribe_command(
             return
         if pages is not None:
             check_index(pages, overwrite=overwrite)
-        for path in tables:
-            check_place(path)
+        for path, mark in tables:
+            check_table(path, mark, overwrite=overwrite)
         cluster = None
         if ray is not None:
             from .cluster import Cluster

@@ -10,16 +10,14 @@ from urllib.parse import quote
 
 from . import __version__
 from .batch import Result
-from .errors import OutputError
 from .paths import is_file
 from .plan import INDEX, PAGE, Job
 from .report import row
 from .template import data_element, template
-from .whole_file import check_no_link_out, check_place, whole_file
+from .whole_file import check_no_link_out, check_place, refuse_unmarked, whole_file
 from .work import Outcome
 
 _MARK = '<meta name="generator" content="partranscribe">'
-_MARK_WITHIN = 2_000  # characters from the beginning
 
 
 def check_index(folder: Path, *, overwrite: bool) -> None:
@@ -36,10 +34,7 @@ def check_index(folder: Path, *, overwrite: bool) -> None:
     check_no_link_out(path, folder)
     check_place(path)
     if is_file(path) and not overwrite:
-        with path.open(encoding="utf-8", errors="replace") as page:
-            if _MARK not in page.read(_MARK_WITHIN):
-                fact = f"{path}: is there, was not made by partranscribe, and would be replaced"
-                raise OutputError(f"{fact}; --overwrite allows it")
+        refuse_unmarked(path, _MARK)
 
 
 def write_index(folder: Path, jobs: Sequence[Job], result: Result) -> Path:

@@ -7,11 +7,14 @@ Behind a URL there are no claims, and entries are put in that folder first: see 
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
+import stat
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
@@ -93,6 +96,21 @@ class Entry:
     origin: str = ""
     finished: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether it holds what it should, as it may be anyone who wrote it."""
+        made = self.extras.values()
+        texts = [self.key, self.source, self.source_sha256, self.origin, self.finished]
+        texts += [*self.outputs.values(), *(text for one in made for text in (one.sha256, one.compared_with))]
+        counts = [self.size, self.modified_ns, self.notes]
+        counts += [count for one in made for count in (one.size, one.modified_ns)]
+        return (
+            all(isinstance(text, str) for text in texts)
+            and all(isinstance(count, int) for count in counts)
+            and all(math.isfinite(number) for number in (self.duration_s, self.seconds))
+            and isinstance(self.work, dict)
+        )
+
 
 def key_of(folder: Path, outputs: Mapping[str, Path]) -> str:
     """What the outputs of a recording have in common, below a folder."""
@@ -155,6 +173,8 @@ class Manifest:
                 values = json.loads(line)
                 values["extras"] = {place: Made(**made) for place, made in values.get("extras", {}).items()}
                 entry = Entry(**{one.name: values[one.name] for one in fields(Entry) if one.name in values})
+                if not entry.is_sound:
+                    continue
                 hashes = self._hashes.setdefault(entry.key, set())
                 hashes.update(entry.outputs.values(), (made.sha256 for made in entry.extras.values()))
                 self._entries[entry.key] = entry
@@ -176,7 +196,9 @@ class Manifest:
                     file.seek(end - 1)
                     if file.read(1) != b"\n":
                         line = b"\n" + line
-                file.write(line)
+                if file.write(line) < len(line):  # as on a disk that is full
+                    file.truncate(end)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise self._told(error, "written") from error
 
@@ -263,22 +285,31 @@ def has_made(notes: Path, top: Path, known: dict[Path, Manifest]) -> bool:
         top: behind a URL, the last folder above it that is asked.
         known: manifests by their folders, kept from one question to the next.
     """
-    if not remote.is_remote(notes):
-        notes = notes.absolute()
-        top = Path(notes.anchor)
     try:
         digest = sha256_of(notes)
     except OSError:  # told when it is read
         return False
+    return any(manifest.has_written(key, digest) for manifest, key in _entering(notes, top, known))
+
+
+def has_entered(notes: Path, top: Path, known: dict[Path, Manifest]) -> bool:
+    """Whether this program has ever written a file of this name, whatever has become of it; as `has_made`."""
+    return any(True for _ in _entering(notes, top, known))
+
+
+def _entering(notes: Path, top: Path, known: dict[Path, Manifest]) -> Iterator[tuple[Manifest, str]]:
+    """The manifests of a note list's folder and those above it that know it, and its key there."""
+    if not remote.is_remote(notes):
+        notes = notes.absolute()
+        top = Path(notes.anchor)
     folders = [notes.parent]
     while folders[-1] != top and top in folders[-1].parents:
         folders.append(folders[-1].parent)
     for folder in folders:
         manifest, key = known.setdefault(folder, manifest_of(folder)), key_of(folder, {"": notes})
         with suppress(OutputError):  # what cannot be read tells nothing
-            if manifest.get(key) is not None and manifest.has_written(key, digest):
-                return True
-    return False
+            if manifest.get(key) is not None:
+                yield manifest, key
 
 
 def _line(entry: Entry) -> bytes:
@@ -349,11 +380,12 @@ class Claims:
             place.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError, FileNotFoundError):  # others claim, or take the empty folder away
                 now = _now(place)
-                claims = _claims(place, name)
+                files = _numbered(place, name)
+                claims = _claims(files)
                 other = next((claim.owner for claim in claims if claim.owner.lives(now - _beat(claim))), None)
                 if other is not None:
                     return other
-                number = 1 + max((int(claim.path.suffix[1:]) for claim in claims), default=0)
+                number = 1 + max(map(_number, files), default=0)
                 path = place / f"{name}.{number}"
                 _create(path, json.dumps({**asdict(me), "key": key}))
                 with self._lock:
@@ -365,9 +397,10 @@ class Claims:
         with self._lock:
             path = self._mine.pop((folder, key), None)
         if path is not None:
-            for number in range(int(path.suffix[1:]), 0, -1):  # of the dead, too
+            for file in _numbered(folder / CLAIMS, _short(key)):
                 with suppress(OSError):
-                    path.with_suffix(f".{number}").unlink()
+                    if _number(file) <= _number(path):  # of the dead, too
+                        file.unlink()
 
     def sweep(self, manifest: Manifest) -> None:
         """Take away the claims of processes that died just after a recording was done."""
@@ -376,7 +409,7 @@ class Claims:
             _refuse_link(place)
             self._places.add(place)
             now = _now(place)
-            for claim in _claims(place, "*"):
+            for claim in _claims(_numbered(place, "*")):
                 dead = not claim.owner.lives(now - _beat(claim))
                 if dead and claim.key and manifest.get(claim.key) is not None:
                     claim.path.unlink()
@@ -412,15 +445,25 @@ def _create(path: Path, text: str) -> None:
         new.unlink(missing_ok=True)
 
 
-def _claims(place: Path, name: str) -> list[_Claim]:
-    """All claims of one recording, or of all for the name `*`.
+def _numbered(place: Path, name: str) -> list[Path]:
+    """What has the name of a claim of one recording, or of any for the name `*`."""
+    paths = place.glob(f"{name}.[0-9]*")
+    return [path for path in paths if path.suffix[1:].isdecimal() and not path.name.startswith(".")]
+
+
+def _number(path: Path) -> int:
+    return int(path.suffix[1:])
+
+
+def _claims(paths: Sequence[Path]) -> list[_Claim]:
+    """The claims among files; a folder may come from anywhere, with links and pipes in it.
 
     Raises:
         FileNotFoundError: one of them was released meanwhile.
     """
     found = []
-    for path in place.glob(f"{name}.[0-9]*"):
-        if path.name.startswith("."):  # about to be one
+    for path in paths:
+        if not stat.S_ISREG(path.lstat().st_mode):
             continue
         try:
             about = json.loads(path.read_text("utf-8"))

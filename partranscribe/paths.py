@@ -28,6 +28,11 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_taken(path: Path) -> bool:
+    """Whether there is a file, or a link, be it to nothing."""
+    return is_file(path) or (isinstance(path, Path) and path.is_symlink())
+
+
 def may_be_file(path: Path) -> bool:
     """Whether there is a file, or something that cannot be looked at; a link to nothing is neither."""
     try:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from .audio import AUDIO_SUFFIXES
-from .manifest import NAME, Manifest, has_made
+from .manifest import NAME, Manifest, has_entered, has_made
 from .note_io import SUFFIXES, format_of
 from .paths import is_file, is_folder, is_hidden, place
 from .remote import files_below, is_remote
@@ -120,9 +120,13 @@ def plan(
         jobs = _jobs_in_folders(found, output, tuple(formats) or ("midi",))
     else:
         jobs = [_job_to_file(found, sources, output, formats)]
+    read = {place(job.source): job.source for job in jobs}
     for job in jobs:
-        if place(job.source) in map(place, job.outputs.values()):
-            raise UsageError(f"{job.source} would be replaced by its own notes; write elsewhere with -o")
+        for path in job.outputs.values():
+            if place(path) in read:
+                other = read[place(path)]
+                whose = "its own notes" if other == job.source else f"the notes of {job.source}"
+                raise UsageError(f"{other} would be replaced by {whose}; write elsewhere with -o")
     if reference is not None:
         jobs = _with_references(jobs, found, reference)
     if not extras:
@@ -144,7 +148,7 @@ def check_tables(tables: Sequence[Path], jobs: Sequence[Job], model: Path) -> No
         model: its checkpoint.
 
     Raises:
-        UsageError: it would.
+        UsageError: it would, or has the name of a recording.
     """
     taken = {place(model)}
     taken |= {place(path) for job in jobs for path in (job.source, *job.written)}
@@ -155,6 +159,8 @@ def check_tables(tables: Sequence[Path], jobs: Sequence[Job], model: Path) -> No
     for path in tables:
         if place(path) in taken:
             raise UsageError(f"{path} would replace a file that this call reads or writes; name another")
+        if path.suffix.lower() in AUDIO_SUFFIXES:
+            raise UsageError(f"{path} has the name of a recording; name a table to be written")
         taken.add(place(path))
 
 
@@ -290,25 +296,49 @@ def _jobs_in_folders(found: Sequence[_Recording], output: Path | None, formats: 
         for recording in found
     ]
     pairs = list(zip(folders, found, strict=True))
-    stems = Counter(_folded(folder / each.path.stem) for folder, each in pairs if not each.is_none)
+    bases = _bases(pairs)
     jobs = []
-    taken: dict[Path, Path] = {}
-    for folder, recording in pairs:
+    taken: dict[str, Path] = {}
+    for (folder, recording), base in zip(pairs, bases, strict=True):
         if recording.is_none:  # which fails by itself
             jobs.append(Job(recording.path, recording.name))
             continue
-        shared = stems[_folded(folder / recording.path.stem)] > 1
-        base = recording.path.name if shared else recording.path.stem
         outputs = {name: folder / (base + ENDINGS[name]) for name in formats}
         for path in outputs.values():
-            if path in taken:
+            other = taken.setdefault(place(path), recording.path)
+            if other != recording.path:
                 raise UsageError(
-                    f"{taken[path]} and {recording.path} would both be written to {path}; "
+                    f"{other} and {recording.path} would both be written to {path}; "
                     "give the folder that holds both, or run them one by one"
                 )
-            taken[path] = recording.path
         jobs.append(Job(recording.path, recording.name, outputs, recording.top if output is None else output))
     return jobs
+
+
+def _bases(pairs: Sequence[tuple[Path, _Recording]]) -> list[str]:
+    """Names of outputs without their ending, by folder and recording.
+
+    That of the recording without its own ending, which it keeps where another would have the same name.
+    """
+    bases = [recording.path.stem for _, recording in pairs]
+    while True:
+        named = [
+            _folded(folder / base)
+            for (folder, each), base in zip(pairs, bases, strict=True)
+            if not each.is_none
+        ]
+        count = Counter(named)
+        shared = [
+            index
+            for index, (folder, each) in enumerate(pairs)
+            if count[_folded(folder / bases[index])] > 1
+            and bases[index] != each.path.name
+            and not each.is_none
+        ]
+        if not shared:
+            return bases
+        for index in shared:
+            bases[index] = pairs[index][1].path.name
 
 
 def _job_to_file(
@@ -347,8 +377,13 @@ def _with_references(jobs: Sequence[Job], found: Sequence[_Recording], reference
         endings = [each for ending in SUFFIXES for each in (ending, ending.upper())]
         candidates = [(reference / stem).with_suffix(one) for stem in stems if stem.name for one in endings]
         there = [path for path in candidates if (is_file(path) if listed is None else path in listed)]
-        # A note list that this very call writes is no reference to it.
-        there = [path for path in dict.fromkeys(there) if place(path) not in written]
+        there = list(dict.fromkeys(there))
+        # A note list that this program writes is no reference to it; but what was there before is one.
+        mine = [path for path in there if place(path) in written]
+        for path in mine if job.folder is not None else ():
+            if not has_entered(path, reference, manifests):
+                raise UsageError(f"{path} may be a reference, and would be replaced; write elsewhere with -o")
+        there = [path for path in there if path not in mine]
         if len(there) > 1:  # one that some call has written is taken only where nothing else is
             there.sort(key=lambda path: has_made(path, reference, manifests))
         paired.append(replace(job, reference=there[0] if there else None))

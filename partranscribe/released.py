@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .errors import CheckpointError
-from .paths import is_file
+from .paths import is_file, sha256_of
 
 NAMES = ("par_compact", "par")
 DEFAULT_NAME = "par_compact"
@@ -36,6 +36,19 @@ def checkpoint_path(model: str) -> Path:
     if not is_file(path):
         raise CheckpointError(f"{model}: no such checkpoint; name {' or '.join(NAMES)}, or a {_SUFFIX} file")
     return path
+
+
+def checkpoint_sha256(model: str) -> str:
+    """The SHA-256 of the file of a model.
+
+    Raises:
+        CheckpointError: as of `checkpoint_path`, or it cannot be read.
+    """
+    path = checkpoint_path(model)
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}; check its permissions") from error
 
 
 def released() -> list[str]:

@@ -13,13 +13,32 @@ from typing import Any
 
 from . import __version__
 from .batch import Result
+from .paths import is_file
 from .plan import Job
 from .score import Score, average
-from .whole_file import whole_file
+from .whole_file import check_place, refuse_unmarked, whole_file
 from .work import Outcome, Settings
 
 FORMAT = "partranscribe-report"
 FORMAT_VERSION = 1
+REPORT_MARK = f'"format": "{FORMAT}"'  # by which a report of an earlier call is known,
+SCORES_MARK = "piece,pedal_threshold,"  # and scores
+
+
+def check_table(path: Path, mark: str, *, overwrite: bool) -> None:
+    """Make sure that a table can be written, before the work of which it will tell.
+
+    Args:
+        path: of the table.
+        mark: of its kind.
+        overwrite: replace even what this program did not write.
+
+    Raises:
+        OutputError: it cannot be written, or something else would be replaced.
+    """
+    check_place(path)
+    if is_file(path) and not overwrite:
+        refuse_unmarked(path, mark)
 
 
 def write_report(path: Path, jobs: Sequence[Job], result: Result, settings: Settings) -> None:

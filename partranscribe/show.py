@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,8 +202,9 @@ class QuietWatcher(Watcher):
             self.say(f"error: {outcome.error}", err=True)
 
     def say(self, line: str, *, err: bool = False) -> None:
-        """Print a line on standard output, or on standard error."""
-        click.echo(line, err=err)
+        """Print a line on standard output or on standard error; the work goes on where nobody listens."""
+        with suppress(OSError):
+            click.echo(line, err=err)
 
 
 class LineWatcher(QuietWatcher):

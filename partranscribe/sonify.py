@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +34,7 @@ SAMPLE_RATE = 16_000  # of the piano's samples, and of what the model hears
 _PIANO = Path(__file__).parent / "piano"
 _BLOCK_SECONDS = 30.0
 _WRITTEN = 16_384  # samples at once; libsndfile crashes on a long Vorbis block
+_MADE_HERE = "made by partranscribe"  # by which a sound is told from a recording
 _GAIN = 2.0  # brings a lively piece near to full scale
 _HIGHEST_PEAK = 0.95  # of full scale
 
@@ -121,6 +126,19 @@ def check_format(path: Path) -> None:
         raise OutputError(f"{path}: {path.suffix!r} is no format of sound; use {', '.join(FORMATS)}")
 
 
+def refuse_other(path: Path) -> None:
+    """Make sure that a sound that is there was written by `write_sound` or `write_stereo`.
+
+    Raises:
+        OutputError: it was not: it may be a recording.
+    """
+    with suppress(soundfile.SoundFileError), soundfile.SoundFile(path) as file:
+        if file.comment == _MADE_HERE:
+            return
+    fact = f"{path}: is there, was not made by partranscribe, and would be replaced"
+    raise OutputError(f"{fact}; --overwrite allows it")
+
+
 @cache
 def piano() -> Instrument:
     """The sampled piano of the package, at `SAMPLE_RATE`."""
@@ -157,18 +175,53 @@ def _level(blocks: Iterable[Samples], alive: Callable[[], None]) -> _Level:
     return _Level(samples, peak, float(np.sqrt(energy / max(samples, 1))))
 
 
+class _Sink:
+    """A file for libsndfile, which does not tell of every write that failed; this one remembers.
+
+    Args:
+        file: open for writing, without a buffer.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            if self._file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self.error = self.error or error
+        return len(data)
+
+    def check(self) -> None:
+        """Raise the error of the first write that failed, if there is one."""
+        if self.error is not None:
+            raise self.error
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
 def _write(
     path: Path, channels: int, blocks: Iterable[NDArray[np.floating]], alive: Callable[[], None]
 ) -> None:
     """Write (samples,) or (samples, channels) each."""
     container, codec = FORMATS[path.suffix.lower()]
-    with whole_file(path) as temporary:
+    with whole_file(path) as temporary, temporary.open("r+b", buffering=0) as opened:
+        sink = _Sink(opened)
         try:
-            with soundfile.SoundFile(temporary, "w", SAMPLE_RATE, channels, codec, format=container) as file:
+            with soundfile.SoundFile(sink, "w", SAMPLE_RATE, channels, codec, format=container) as file:
+                file.comment = _MADE_HERE
                 for block in blocks:
                     alive()
                     for begin in range(0, len(block), _WRITTEN):
                         file.write(block[begin : begin + _WRITTEN])
+                        sink.check()
         except soundfile.SoundFileError as error:
             fact = f"cannot be written ({error})"
             raise OutputError(f"{path}: {fact}; is there room on the disk?") from error
+        sink.check()

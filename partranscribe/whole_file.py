@@ -15,6 +15,7 @@ from .paths import leads_out
 
 _PARTIAL = ".part-"  # how names of files begin that are not written whole yet
 _DAY = 86_400.0
+_MARK_WITHIN = 2_000  # characters from the beginning
 
 
 @contextmanager
@@ -61,6 +62,27 @@ def check_no_link_out(path: Path, folder: Path) -> None:
     """
     if leads_out(path, folder):
         raise OutputError(f"{path}: a link leads it out of {folder}; take the link away, or write elsewhere")
+
+
+def refuse_unmarked(path: Path, mark: str) -> None:
+    """Make sure that a text that is there was written by this program, or is empty.
+
+    Args:
+        path: of the text.
+        mark: what such a text holds near its beginning.
+
+    Raises:
+        OutputError: it was not, or cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            beginning = file.read(_MARK_WITHIN)
+    except OSError as error:
+        fact = f"{path}: is there and cannot be read ({error.strerror or error})"
+        raise OutputError(f"{fact}; check its permissions, or name another") from error
+    if beginning and mark not in beginning:
+        fact = f"{path}: is there, was not made by partranscribe, and would be replaced"
+        raise OutputError(f"{fact}; --overwrite allows it")
 
 
 def _place_of(path: Path) -> tuple[Path, Path]:

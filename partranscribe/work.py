@@ -14,13 +14,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from .audio import probe
+from .audio import check_there, probe
 from .errors import AudioError, DeviceError, NoteFileError, OutputError, PartranscribeError
 from .manifest import Entry, Made, Manifest, key_of, manifest_of
 from .note_io import PEDAL_THRESHOLD, TELLING, WRITERS, format_of, read_notes
 from .notes import Note
 from .paths import is_file, is_folder, place, sha256_of
-from .plan import PAGE, PLOT, POSTERIORS, Job
+from .plan import PAGE, PLOT, POSTERIORS, SOUND, STEREO, Job
 from .released import DEFAULT_NAME, checkpoint_path
 from .remote import appearing, fetched, is_remote, location, named, told
 from .score import Score, begun_between, read_reference, score
@@ -195,9 +195,14 @@ def _guarded(job: Job, action: Callable[[], T]) -> T | PartranscribeError:
     except OSError as error:
         return AudioError(f"{job.source}: {error.strerror or error}; is it still there?")
     except Exception as error:
-        traceback.print_exc()
-        fact = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return UnexpectedError(f"{job.source}: {fact}; that is a mistake of partranscribe, please report it")
+        return unexpected(job, error)
+
+
+def unexpected(job: Job, error: Exception) -> UnexpectedError:
+    """What a job that met a mistake of this program fails with; where it was is printed."""
+    traceback.print_exception(error)
+    fact = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return UnexpectedError(f"{job.source}: {fact}; that is a mistake of partranscribe, please report it")
 
 
 class _Begun(NamedTuple):
@@ -464,12 +469,14 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], se
         settings: of the call.
 
     Raises:
+        AudioError: the recording is not there.
         OutputError: some outputs are there that were not made by this program, and others are missing; or
             they were made of another recording, which is still there and has other bytes.
     """
     there = {name: path for name, path in job.outputs.items() if is_file(path)}
     if not there:
         return ""
+    check_there(job.source)
     missing = len(there) < len(job.outputs)
     key = key_of(manifest.folder, job.outputs)
     entry, hashes = manifest.get(key), {name: sha256_of(path) for name, path in there.items()}
@@ -486,7 +493,8 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], se
     same = (made or moved) and _is_source(job.source, entry, by_date=not moved)
     if moved and not same:
         other = _recording_of(entry, manifest.folder)
-        if is_file(other):
+        # An address is not asked where only a manifest tells it, which may be anyone's.
+        if is_file(other) if is_remote(job.source) or not is_remote(other) else True:
             fact = f"{next(iter(there.values()))}: is what {other} gave, and would be replaced"
             raise OutputError(f"{fact}; name another folder with -o, or allow it with --overwrite")
     return DONE if made and same and _has_extras(job, entry, settings) else ""
@@ -513,8 +521,12 @@ def refuse_foreign_extras(job: Job, manifest: Manifest | None) -> None:
     Raises:
         OutputError: something is there that was not made by this program.
     """
-    for extra in job.extras.values():
+    for kind, extra in job.extras.items():
         if extra.folder is None:
+            if kind in (SOUND, STEREO) and is_file(extra.path):  # a recording may have been named by mistake
+                from .sonify import refuse_other
+
+                refuse_other(extra.path)
             continue
         key = "" if manifest is None else key_of(manifest.folder, job.outputs)
         if is_file(extra.path) and (manifest is None or not manifest.has_written(key, sha256_of(extra.path))):

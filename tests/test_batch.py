@@ -181,6 +181,19 @@ def test_no_link_leads_claims_out_of_their_folder(tmp_path: Path, settings: Sett
     assert names(tmp_path / "outside") == [".part-here-1-0-a"]
 
 
+@needs_links
+def test_a_manifest_that_cannot_be_read_costs_the_recordings_of_its_folder(
+    tmp_path: Path, settings: Settings
+) -> None:
+    sources = [songs(tmp_path / "x", "a") / "a.wav", songs(tmp_path / "y", "b") / "b.wav"]
+    (tmp_path / "x" / NAME).symlink_to("/nowhere")
+    for overwrite in (False, True):
+        bad, good = run(plan(sources, None), settings, processes=0, overwrite=overwrite).outcomes
+        assert "is a link or a pipe" in str(bad.error)
+        assert good.error is None
+    assert names(tmp_path / "x") == ["a.wav", NAME]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there are no pipes with names there")
 def test_a_pipe_in_place_of_the_manifest_is_not_waited_for(tmp_path: Path, settings: Settings) -> None:
     jobs = plan([songs(tmp_path / "in", "a")], None)

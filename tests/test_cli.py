@@ -282,6 +282,63 @@ def test_a_dry_run_tells_what_would_be_done(song: Path, model: list[str], tmp_pa
     assert sorted(out.iterdir()) == before
 
 
+def test_a_dry_run_tells_of_a_recording_that_is_not_there(model: list[str], tmp_path: Path) -> None:
+    result = call(tmp_path / "no.wav", "--dry-run", *model)
+    assert "no.wav: would fail: No such file or directory" in result.stdout
+    assert "0 to do, 0 to keep, 1 to fail" in result.stdout
+
+
+def test_a_recording_that_is_not_there_fails_whatever_is_beside_it(model: list[str], tmp_path: Path) -> None:
+    write_notes(tmp_path / "no.mid", [A])
+    result = call(tmp_path / "no.wav", *model)
+    assert result.exit_code == 1
+    assert "no.wav: No such file or directory; check its name" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("", "-o", "out"), ("song.wav", "-o", ""), ("song.wav", "--report", ""), ("x", "--view", "")],
+)
+def test_an_empty_name_is_no_folder(
+    arguments: tuple[str, ...], model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call(*arguments, *model)
+    assert result.exit_code == 2
+    assert "a name is empty; is a variable not set?" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--report", "--sonify", "--sonify-stereo"])
+def test_a_recording_that_an_option_took_for_its_own_is_kept(
+    option: str, song: Path, model: list[str], tmp_path: Path
+) -> None:
+    other = write_audio(tmp_path / "other.wav", swelling_noise(1, RATE), RATE)
+    before = other.read_bytes()
+    for more in ((), ("--overwrite",)) if option == "--report" else ((),):
+        result = call(song, "-o", tmp_path / "song.mid", option, other, *more, *model)
+        assert result.exit_code != 0
+        assert str(other) in result.stderr
+        assert other.read_bytes() == before
+
+
+def test_a_named_sound_is_made_anew(song: Path, model: list[str], tmp_path: Path) -> None:
+    for _ in range(2):
+        result = call(song, "-o", tmp_path / "song.mid", "--sonify", tmp_path / "notes.wav", *model)
+        assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device there")
+def test_the_work_is_done_where_nobody_can_be_told(song: Path, model: list[str], tmp_path: Path) -> None:
+    write_audio(tmp_path / "other.wav", swelling_noise(1, RATE), RATE)
+    report = tmp_path / "report.json"
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "partranscribe", tmp_path, "-o", tmp_path / "out", "-j1", *model]
+        run = subprocess.run([*command, "--report", report], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert json.loads(report.read_text())["counts"] == {"done": 2}
+    assert run.returncode == 1
+    assert run.stderr == "error: standard output cannot be written (No space left on device)\n"
+
+
 def test_a_report_names_what_became_of_each(song: Path, model: list[str], tmp_path: Path) -> None:
     result = call(tmp_path / "no.wav", song, "-o", tmp_path, "--report", tmp_path / "r.json", *model)
     assert result.exit_code == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -111,6 +112,13 @@ def test_names_of_every_script_are_kept(tmp_path: Path) -> None:
         b'"key"',
         b'{"key": "x/song"}',
         json.dumps({**asdict(DONE), "key": ["x/song"]}).encode(),
+        json.dumps({**asdict(DONE), "origin": None}).encode(),
+        json.dumps({**asdict(DONE), "duration_s": None}).encode(),
+        json.dumps({**asdict(DONE), "seconds": math.nan}).encode(),
+        json.dumps({**asdict(DONE), "notes": "many"}).encode(),
+        json.dumps({**asdict(DONE), "work": "hard"}).encode(),
+        json.dumps({**asdict(DONE), "outputs": {"midi": 3}}).encode(),
+        json.dumps({**asdict(DONE), "extras": {"a.html": {"sha256": "", "size": "1"}}}).encode(),
         json.dumps(asdict(DONE)).encode()[:-20],
     ],
 )
@@ -370,3 +378,41 @@ def test_where_nothing_can_be_written_nothing_can_be_claimed(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with Claims() as claims, pytest.raises(OSError, match="file"):
         claims.take(tmp_path / "file", "song")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on files, nor pipes with names")
+def test_an_entry_for_which_there_is_no_room_is_told_and_leaves_no_half(tmp_path: Path) -> None:
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from partranscribe.errors import OutputError
+from partranscribe.manifest import Entry, Manifest
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+manifest = Manifest(Path(sys.argv[1]))
+manifest.add(Entry("a", "a.wav", 0, 0, "", {}, {}, 1, 1.0, 1.0))
+before = manifest.path.read_bytes()
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, resource.RLIM_INFINITY))
+try:
+    manifest.add(Entry("b", "b.wav", 0, 0, "", {}, {}, 1, 1.0, 1.0))
+except OutputError as error:
+    print("room on the disk" in str(error), manifest.path.read_bytes() == before)
+"""
+    run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert run.stdout == "True True\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes with names")
+def test_what_is_no_claim_is_neither_waited_for_nor_read(tmp_path: Path) -> None:
+    claim = claim_of(Owner.myself(), tmp_path, "song")
+    name = claim.name.partition(".")[0]
+    claim.unlink()
+    os.mkfifo(claim.with_name(f"{name}.1"))
+    claim.with_name(f"{name}.2").symlink_to("nowhere")
+    claim.with_name(f"{name}.3~").write_text("{}")
+    claim.with_name(f"{name}.4").mkdir()
+    claim.with_name(f"{name}.99999999999999999999").symlink_to("nowhere")
+    with Claims() as claims:
+        assert claims.take(tmp_path, "song") is None
+        assert claims.take(tmp_path, "song") is not None
+        claims.sweep(Manifest(tmp_path))
+    assert [path.name for path in (tmp_path / CLAIMS).iterdir() if path.is_file()] == [f"{name}.3~"]

@@ -284,10 +284,45 @@ def test_an_output_never_replaces_its_source_or_its_reference(tmp_path: Path) ->
 
 
 def test_what_a_call_writes_is_no_reference_to_it(tmp_path: Path) -> None:
+    empty(*(tmp_path / f"song{ending}" for ending in (".wav", ".tsv")))
+    for corrected_by_hand in (None, False, True):  # None: it is not written yet
+        if corrected_by_hand is False:
+            write_notes(tmp_path / "song.mid", [Note(0.5, 1.0, 60, 64)])
+            made = {"midi": sha256_of(tmp_path / "song.mid")}
+            Manifest(tmp_path).add(Entry("song", "song.wav", 0, 0, "", {}, made, 1, 1.0, 1.0))
+        elif corrected_by_hand:
+            write_notes(tmp_path / "song.mid", [Note(0.5, 1.0, 62, 64)])
+        (job,) = plan([tmp_path], None, reference=tmp_path)
+        assert job.outputs == {"midi": tmp_path / "song.mid"}
+        assert job.reference == tmp_path / "song.tsv"
+
+
+def test_a_reference_that_stands_where_notes_go_is_not_replaced(tmp_path: Path) -> None:
     empty(*(tmp_path / f"song{ending}" for ending in (".wav", ".mid", ".tsv")))
-    (job,) = plan([tmp_path], None, reference=tmp_path)
-    assert job.outputs == {"midi": tmp_path / "song.mid"}
+    with pytest.raises(
+        UsageError, match=r"song\.mid may be a reference, and would be replaced; write elsewhere"
+    ):
+        plan([tmp_path], None, reference=tmp_path)
+    (job,) = plan([tmp_path], tmp_path / "out", reference=tmp_path)
+    assert job.reference == tmp_path / "song.mid"
+    (job,) = plan([tmp_path / "song.wav"], tmp_path / "song.mid", reference=tmp_path)  # it was named
     assert job.reference == tmp_path / "song.tsv"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a permission there")
+def test_no_link_leads_notes_to_the_place_of_another_recording(tmp_path: Path) -> None:
+    empty(tmp_path / "in" / "a.wav", tmp_path / "in" / "b.wav")
+    (tmp_path / "in" / "a.mid").symlink_to("b.wav")
+    with pytest.raises(
+        UsageError, match=r"b\.wav would be replaced by the notes of .*a\.wav; write elsewhere"
+    ):
+        plan([tmp_path / "in"], None)
+
+
+def test_a_name_that_another_keeps_whole_is_kept_whole_too(tmp_path: Path) -> None:
+    empty(*(tmp_path / name for name in ("a.flac", "a.wav", "a.wav.flac", "a.wav.mp3", "b.wav.mp3")))
+    written = [path for (path,) in outputs(plan([tmp_path], None), tmp_path)]
+    assert written == ["a.flac.mid", "a.wav.mid", "a.wav.flac.mid", "a.wav.mp3.mid", "b.wav.mid"]
 
 
 @pytest.mark.parametrize("place", ["", "in", "in/live"])
@@ -329,6 +364,8 @@ def test_what_tells_of_all_replaces_nothing(name: str, tmp_path: Path) -> None:
         check_tables([tmp_path / "x" / ".." / name], jobs, model)
     with pytest.raises(UsageError, match="would replace"):
         check_tables([tmp_path / "one.csv", tmp_path / "one.csv"], jobs, model)
+    with pytest.raises(UsageError, match=r"b\.FLAC has the name of a recording; name a table"):
+        check_tables([tmp_path / "b.FLAC"], jobs, model)
 
 
 def test_the_reference_of_a_file_is_found_by_its_name(

@@ -8,7 +8,8 @@ import pytest
 
 from partranscribe import released as module
 from partranscribe.errors import CheckpointError
-from partranscribe.released import checkpoint_path, released, weights_folder
+from partranscribe.paths import sha256_of
+from partranscribe.released import checkpoint_path, checkpoint_sha256, released, weights_folder
 
 
 def test_a_name_is_a_file_of_the_weights_folder(
@@ -32,6 +33,19 @@ def test_a_model_that_is_not_released_is_told(
         CheckpointError, match="par: no trained weights are released yet; released: par_compact"
     ):
         checkpoint_path("par")
+
+
+def test_a_checkpoint_that_cannot_be_read_is_told(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checkpoint_sha256(str(tiny_checkpoint)) == sha256_of(tiny_checkpoint)
+
+    def refuse(_: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module, "sha256_of", refuse)
+    with pytest.raises(CheckpointError, match="Permission denied; check its permissions"):
+        checkpoint_sha256(str(tiny_checkpoint))
 
 
 def test_any_other_name_is_a_path(tiny_checkpoint: Path, tmp_path: Path) -> None:

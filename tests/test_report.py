@@ -13,7 +13,7 @@ from partranscribe.batch import Result
 from partranscribe.errors import AudioError, OutputError
 from partranscribe.notes import Note
 from partranscribe.plan import Job
-from partranscribe.report import write_report
+from partranscribe.report import REPORT_MARK, SCORES_MARK, check_table, write_report, write_scores
 from partranscribe.score import score
 from partranscribe.work import Outcome, Settings
 
@@ -117,6 +117,28 @@ def test_scores_are_told_with_their_mean(tmp_path: Path) -> None:
 def test_nothing_to_do_is_a_report_too(tmp_path: Path) -> None:
     document = written(tmp_path / "new" / "report.json", [], Result([], interrupted=False, seconds=0.0))
     assert (document["files"], document["counts"]) == ([], {})
+
+
+def test_a_table_takes_no_place_but_that_of_an_earlier_one(tmp_path: Path) -> None:
+    report, scores = tmp_path / "report.json", tmp_path / "scores.csv"
+    other, empty = tmp_path / "notes.csv", tmp_path / "empty.csv"
+    write_report(report, [], Result([], False, 0.0), Settings())
+    write_scores(scores, {"song": score([Note(0.0, 1.0, 60, 64)], [Note(0.0, 1.0, 60, 64)])}, 64)
+    other.write_text("onset_s,offset_s,pitch,name,velocity,confidence\n")
+    empty.touch()
+    kept = {path: path.read_bytes() for path in (report, scores, other)}
+    for path, mark in (
+        (report, REPORT_MARK),
+        (scores, SCORES_MARK),
+        (empty, SCORES_MARK),
+        (empty, REPORT_MARK),
+    ):
+        check_table(path, mark, overwrite=False)
+    for path, mark in ((report, SCORES_MARK), (scores, REPORT_MARK), (other, SCORES_MARK)):
+        with pytest.raises(OutputError, match=r"was not made by partranscribe.* --overwrite allows it"):
+            check_table(path, mark, overwrite=False)
+        check_table(path, mark, overwrite=True)
+    assert {path: path.read_bytes() for path in kept} == kept
 
 
 def test_a_report_that_cannot_be_written_is_named(tmp_path: Path) -> None:

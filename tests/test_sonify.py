@@ -16,8 +16,8 @@ from scipy.signal import butter, sosfilt
 from partranscribe import sonify
 from partranscribe.errors import AudioError, OutputError
 from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, Note
-from partranscribe.sonify import FORMATS, piano, write_sound, write_stereo
-from synth import write_audio
+from partranscribe.sonify import FORMATS, piano, refuse_other, write_sound, write_stereo
+from synth import tone, write_audio
 
 RATE = sonify.SAMPLE_RATE
 
@@ -273,17 +273,37 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
         "from partranscribe.notes import Note\n"
         "from partranscribe.sonify import FORMATS, write_sound\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))\n"
         "notes = [Note(k / 4, k / 4 + 1, 40 + k % 40, 90) for k in range(20)]\n"
         "for ending in FORMATS:\n"
-        "    try:\n"
-        "        write_sound(Path(sys.argv[1], f'a{ending}'), notes)\n"
-        "    except OutputError as error:\n"
-        "        print(ending, 'cannot be written' in str(error) and 'room on the disk' in str(error))\n"
+        "    path = Path(sys.argv[1], f'a{ending}')\n"
+        "    write_sound(path, notes)\n"
+        "    size = path.stat().st_size\n"
+        "    path.unlink()\n"
+        "    for limit in (size // 3, size * 9 // 10, size - 300, size - 1):\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
+        "        try:\n"
+        "            write_sound(path, notes)\n"
+        "            print(ending, limit, size)\n"
+        "        except OutputError as error:\n"
+        "            print('cannot be written' in str(error) and 'room on the disk' in str(error))\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
     )
     run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
-    assert run.stdout.splitlines() == [f"{ending} True" for ending in FORMATS]
+    assert run.stdout.splitlines() == ["True"] * 4 * len(FORMATS)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_sound_is_told_from_a_recording(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{ending}"
+    write_audio(path, tone(60, 1.0, 16_000), 16_000)
+    with pytest.raises(OutputError, match=r"was not made by partranscribe.* --overwrite allows it"):
+        refuse_other(path)
+    path.write_bytes(b"no sound at all")
+    with pytest.raises(OutputError, match="was not made by partranscribe"):
+        refuse_other(path)
+    write_sound(path, [Note(0.0, 0.5, 60, 64)])
+    refuse_other(path)
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
