@@ -91,6 +91,8 @@ def read_blocks(
     *,
     start: float = 0.0,
     end: float | None = None,
+    before: float = 0.0,
+    beyond: float = 0.0,
     block_seconds: float = 10.0,
 ) -> Iterator[Samples]:
     """Decode a recording, mix its channels to their mean and resample it, in memory that does not grow.
@@ -100,10 +102,12 @@ def read_blocks(
         sample_rate: samples in a second of the result.
         start: seconds from the start of the file, >= 0.
         end: seconds from the start of the file, > start; None or a time beyond the end for all the rest.
+        before: seconds that are given from before `start`, too; no more than there are.
+        beyond: seconds that are given from after `end`, too, as far as they can be read.
         block_seconds: length of every block but the last; the blocks joined do not depend on it.
 
     Yields:
-        (samples,); the first sample of the first block is the one at `start`.
+        (samples,); the first sample of the first block is the one at `start - before`.
 
     Raises:
         AudioError: the file cannot be read, holds no samples or some that are not finite, ends before
@@ -115,15 +119,19 @@ def read_blocks(
     if end is not None and not end > start:
         raise AudioError(f"{path}: end {end:g} s is not after start {start:g} s; give a later end")
     with closing(_open(path)) as source:
-        excerpt = _excerpt(path, source, start, math.inf if end is None else end)
+        excerpt = _excerpt(path, source, start, math.inf if end is None else end, before, beyond)
         resampled = _resampled(excerpt, source.info.sample_rate, sample_rate)
         yield from _regrouped(resampled, max(1, round(block_seconds * sample_rate)))
 
 
-def _excerpt(path: Path, source: _Source, start: float, end: float) -> Iterator[Samples]:
-    """Mono samples at the rate of the source, from `start` to `end`, checked."""
+def _excerpt(
+    path: Path, source: _Source, start: float, end: float, before: float, beyond: float
+) -> Iterator[Samples]:
+    """Mono samples at the rate of the source, checked from `start` to `end`."""
     rate, duration = source.info.sample_rate, source.info.duration
-    first, last = round(start * rate), sys.maxsize if math.isinf(end) else round(end * rate)
+    meant = range(round(start * rate), sys.maxsize if math.isinf(end) else round(end * rate))
+    first = round((start - before) * rate)
+    last = sys.maxsize if math.isinf(end) else round((end + beyond) * rate)
     if source.readable is not None and end > source.readable:
         raise _cut_off(path, source.readable, duration, start)
     ended = 0
@@ -134,19 +142,23 @@ def _excerpt(path: Path, source: _Source, start: float, end: float) -> Iterator[
             with np.errstate(over="ignore", invalid="ignore"):
                 mono: Samples = part.mean(axis=1)  # (samples, channels) -> (samples,)
             broken = np.flatnonzero(~np.isfinite(mono))
-            if len(broken):
-                fact = f"the sample at {(max(first, position) + int(broken[0])) / rate:.3f} s is not finite"
-                raise AudioError(f"{path}: {fact}; export it again, with 16 or 24 bits")
+            for at in (max(first, position) + broken).tolist():
+                if at in meant:
+                    fact = f"the sample at {at / rate:.3f} s is not finite"
+                    raise AudioError(f"{path}: {fact}; export it again, with 16 or 24 bits")
+            mono[broken] = 0.0
             yield mono
         if ended >= last:
             return
+    if ended >= meant.stop:
+        return
     if source.fault and not ended:
         raise AudioError(f"{path}: not decodable ({source.fault}); is it complete?") from source.fault
     if source.fault or (duration is not None and ended / rate < min(duration, end) - _CUT_TOLERANCE):
         raise _cut_off(path, ended / rate, duration, start) from source.fault
     if not ended:
         raise AudioError(f"{path}: no samples; is the file complete?")
-    if ended <= first:
+    if ended <= meant.start:
         raise AudioError(f"{path}: start {start:g} s is beyond the end, {ended / rate:.1f} s; start earlier")
 
 

@@ -381,7 +381,7 @@ def _mean_measure(measures: Iterable[Measure]) -> Measure:
 def read_reference(
     path: Path, pedal_threshold: int = PEDAL_THRESHOLD, start: float = 0.0, end: float | None = None
 ) -> list[Note]:
-    """The notes of a reference that begin in some part of it.
+    """The notes of a reference that begin in some part of it, as far as they last there.
 
     Args:
         path: of the note list.
@@ -398,8 +398,9 @@ def read_reference(
 
 
 def begun_between(notes: Iterable[Note], start: float, end: float | None) -> list[Note]:
-    """The notes that begin from `start` on and before `end`, in seconds; None for all the rest."""
-    return [note for note in notes if start <= note.onset and (end is None or note.onset < end)]
+    """The notes that begin from `start` on and before `end`, up to there, in seconds; None for the rest."""
+    last = math.inf if end is None else end
+    return [replace(note, offset=min(note.offset, last)) for note in notes if start <= note.onset < last]
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from .whole_file import whole_file
 _GROUP_FRAMES = 96
 _GROUP_FRAMES_ON_CUDA = 256  # fewer and larger launches
 _TOGETHER_ON_CUDA = 16
+_LEAD_SECONDS = 2.0  # that are heard before a part of a recording
 _WAITING = 2  # windows of each recording that are ready before they are asked for
 
 ProgressCallback = Callable[[float], None]
@@ -358,7 +359,7 @@ class Transcriber:
                         with_probabilities=wanted,
                         loop=self._loop,
                     )
-                    piece.take(frames)
+                    frames = piece.take(frames)
                 if posteriors is not None:
                     with self.timings.stage("writing"):
                         posteriors.push(frames)
@@ -373,6 +374,8 @@ class _Piece:
         transcriber: whose front end and settings it takes.
         blocks: (samples,) each, mono, at the front end's sample rate.
         start: seconds that are added to all times.
+        lead: frames from before that time, of which no notes are wanted.
+        seconds: how much is wanted from there on; None for all that comes.
         name: what an error calls it, for example a path.
         remedy: what an error advises when there is too little audio.
         progress: called with the seconds of audio that are done.
@@ -383,18 +386,24 @@ class _Piece:
         transcriber: Transcriber,
         blocks: Iterable[NDArray[np.float32]],
         start: float,
+        lead: int = 0,
+        seconds: float | None = None,
         name: str = "audio",
         remedy: str = "give more",
         progress: ProgressCallback | None = None,
     ) -> None:
         self._name, self._remedy, self._progress = name, remedy, progress
         self._config, self._timings = transcriber.info.config, transcriber.timings
-        self._blocks, self._start = blocks, start
+        self._blocks, self._start, self._lead, self._seconds = blocks, start, lead, seconds
         group = _GROUP_FRAMES_ON_CUDA if transcriber.device.type == "cuda" else _GROUP_FRAMES
         self._log_mel, self._spans = transcriber.log_mel, Spans(self._config.front_end, group)
         self._collector = NoteCollector(self._config.front_end.seconds_per_frame, self._config.decode)
         self._notes: list[Note] = []
         self._frames = 0
+        self._wanted_frames: int | None = None
+        if seconds is not None:
+            samples = round(seconds * self._config.front_end.sample_rate)
+            self._wanted_frames = lead + 1 + samples // self._config.front_end.hop_length
 
     @classmethod
     def of_file(
@@ -405,13 +414,22 @@ class _Piece:
         end: float | None,
         progress: ProgressCallback | None,
     ) -> _Piece:
-        """A file, or the part of it between two times; 0 is done while its loudness is measured."""
-        front_end = transcriber.info.config.front_end
-        read = partial(read_blocks, path, front_end.sample_rate, start=start, end=end)
+        """A file, or the part of it between two times; 0 is done while its loudness is measured.
+
+        Of a part, what is around it is heard, too: else notes that sound at its edges would be struck there.
+        """
+        config = transcriber.info.config
+        rate, hop = config.front_end.sample_rate, config.front_end.hop_length
+        lead = min(round(_LEAD_SECONDS * rate), int(start * rate)) // hop
+        tail = config.model.margin_frames * hop + transcriber.log_mel.half_window
+        read = partial(
+            read_blocks, path, rate, start=start, end=end, before=lead * hop / rate, beyond=tail / rate
+        )
         alive = None if progress is None else partial(progress, 0.0)
-        blocks = brought_to(front_end.level, read, front_end.sample_rate, alive)
+        blocks = brought_to(config.front_end.level, read, rate, alive)
         remedy = "is the file complete?" if end is None and not start else "choose a longer part"
-        return cls(transcriber, blocks, start, str(path), remedy, progress)
+        seconds = None if end is None else end - start
+        return cls(transcriber, blocks, start, lead, seconds, str(path), remedy, progress)
 
     @property
     def margin(self) -> int:
@@ -444,24 +462,38 @@ class _Piece:
         with self._timings.stage("log-mel"):
             return self._log_mel.of_span(span)
 
-    def take(self, frames: Frames) -> None:
-        """What was decoded of the next frames."""
+    def take(self, frames: Frames) -> Frames:
+        """What was decoded of the next frames; gives those that are of the wanted part."""
+        if self._wanted_frames is not None:
+            frames = frames.part(slice(self._wanted_frames - self._frames))
+        if not len(frames.state):
+            return frames
         self._notes += self._collector.push(frames)
+        wanted = frames.part(slice(max(self._lead - self._frames, 0), None))
         self._frames += len(frames.state)
+        return wanted
 
     def tell(self) -> None:
         """Say how many seconds of audio are decoded."""
         if self._progress is not None:
-            self._progress(min(self._frames * self._config.front_end.seconds_per_frame, self._duration))
+            seconds = (self._frames - self._lead) * self._config.front_end.seconds_per_frame
+            self._progress(max(min(seconds, self._duration), 0.0))
+
+    @property
+    def _lead_seconds(self) -> float:
+        return self._lead * self._config.front_end.seconds_per_frame
 
     @property
     def _duration(self) -> float:
-        return self._spans.samples / self._config.front_end.sample_rate
+        """Seconds of the wanted part that have come."""
+        seconds = self._spans.samples / self._config.front_end.sample_rate - self._lead_seconds
+        return seconds if self._seconds is None else min(seconds, self._seconds)
 
     def finish(self) -> Transcription:
         """All notes, when all frames were taken."""
         notes = [*self._notes, *self._collector.finish()]
-        placed = [_placed(note, self._start, self._duration) for note in notes if note.onset < self._duration]
+        first, last = self._lead_seconds, self._lead_seconds + self._duration
+        placed = [_placed(note, self._start - first, last) for note in notes if first <= note.onset < last]
         return Transcription(notes=without_overlaps(placed), duration=self._duration)
 
 
@@ -525,8 +557,8 @@ def _side_by_side(features: Mapping[int, Features], batch: int, frames: int) -> 
     return whole
 
 
-def _placed(note: Note, start: float, duration: float) -> Note:
-    """The note within the recording, with times from the start of the file."""
-    if not start and note.offset <= duration:
+def _placed(note: Note, start: float, end: float) -> Note:
+    """The note, which ends at `end` at the latest, with `start` added to its times."""
+    if not start and note.offset <= end:
         return note
-    return replace(note, onset=start + note.onset, offset=start + max(min(note.offset, duration), note.onset))
+    return replace(note, onset=start + note.onset, offset=start + max(min(note.offset, end), note.onset))

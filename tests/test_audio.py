@@ -31,9 +31,15 @@ TIMED = [*EXACT, "ogg", "opus", "mp3", "m4a", "mp4", "mov", "mkv", "webm"]
 
 
 def read(
-    path: Path, sample_rate: int, start: float = 0.0, end: float | None = None, block: float = 10.0
+    path: Path,
+    sample_rate: int,
+    start: float = 0.0,
+    end: float | None = None,
+    block: float = 10.0,
+    **around: float,
 ) -> NDArray[np.float32]:
-    return np.concatenate(list(read_blocks(path, sample_rate, start=start, end=end, block_seconds=block)))
+    blocks = read_blocks(path, sample_rate, start=start, end=end, block_seconds=block, **around)
+    return np.concatenate(list(blocks))
 
 
 def cut(path: Path, share: float = 0.6) -> Path:
@@ -535,12 +541,46 @@ def test_samples_that_are_not_finite_are_told_with_their_time(tmp_path: Path, va
     assert len(read(path, RATE, start=2.02)) > 0
 
 
+@pytest.mark.parametrize("ending", SEEKABLE)
+def test_what_is_around_an_excerpt_is_given_as_far_as_it_is_there(tmp_path: Path, ending: str) -> None:
+    audio = noise(3.0, RATE)
+    path = write_audio(tmp_path / f"a.{ending}", audio, RATE)
+    whole = read(path, RATE)
+    for before, beyond in ((0.5, 0.25), (0.0, 5.0), (1.0, 0.0)):
+        found = read(path, RATE, start=1.0, end=2.0, before=before, beyond=beyond)
+        np.testing.assert_array_equal(found, whole[round((1 - before) * RATE) : round((2 + beyond) * RATE)])
+
+
+def test_around_an_excerpt_samples_that_are_not_finite_are_silent(tmp_path: Path) -> None:
+    audio = np.ones((3 * RATE, 1), np.float32) / 2
+    audio[[RATE - 1, 2 * RATE]] = np.nan
+    path = write_audio(tmp_path / "a.wav", audio, RATE, "FLOAT")
+    found = read(path, RATE, start=1.0, end=2.0, before=1.0, beyond=1.0)
+    assert np.flatnonzero(found == 0).tolist() == [RATE - 1, 2 * RATE]
+    for start, end in ((0.5, 2.0), (1.0, 2.1)):
+        with pytest.raises(AudioError, match="is not finite"):
+            read(path, RATE, start=start, end=end, before=0.5, beyond=0.5)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3", "ogg"])
+def test_what_cannot_be_read_beyond_an_excerpt_is_not_needed(tmp_path: Path, ending: str) -> None:
+    path = cut(write_audio(tmp_path / f"a.{ending}", noise(20.0, 44_100), 44_100))
+    with pytest.raises(AudioError, match="cut off") as error:
+        read(path, RATE)
+    end = suggested_end(error)
+    found = read(path, RATE, end=end, beyond=5.0)
+    assert end * RATE - 1 <= len(found) < (end + 1.0) * RATE
+
+
 @pytest.mark.parametrize("ending", ["wav", "flac", "mp3", "m4a"])
 def test_a_start_beyond_the_end_is_told(tmp_path: Path, ending: str) -> None:
     path = write_audio(tmp_path / f"a.{ending}", noise(2.0, 44_100), 44_100)
     for start, end in ((2.5, None), (50.0, 60.0)):
-        with pytest.raises(AudioError, match=rf"start {start:g} s is beyond the end, 2\.0 s; start earlier"):
-            read(path, RATE, start=start, end=end)
+        for before in (0.0, 1.0):
+            with pytest.raises(
+                AudioError, match=rf"start {start:g} s is beyond the end, 2\.0 s; start earlier"
+            ):
+                read(path, RATE, start=start, end=end, before=before)
 
 
 @pytest.mark.parametrize(

@@ -332,8 +332,9 @@ def test_the_work_is_done_where_nobody_can_be_told(song: Path, model: list[str],
     write_audio(tmp_path / "other.wav", swelling_noise(1, RATE), RATE)
     report = tmp_path / "report.json"
     with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "partranscribe", tmp_path, "-o", tmp_path / "out", "-j1", *model]
-        run = subprocess.run([*command, "--report", report], stdout=full, stderr=subprocess.PIPE, text=True)
+        places = [tmp_path, "-o", tmp_path / "out", "--report", report]
+        command = [sys.executable, "-m", "partranscribe", *map(str, places), "-j1", *model]
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert json.loads(report.read_text())["counts"] == {"done": 2}
     assert run.returncode == 1
     assert run.stderr == "error: standard output cannot be written (No space left on device)\n"

@@ -27,7 +27,6 @@ from partranscribe.transcribe import Transcriber, Transcription
 from synth import write_audio
 
 RATE = 16_000
-START = 1.25
 SECONDS = 4.0
 FRAMES = 126  # of 4 s: one at 0 s, and one every 512 samples
 
@@ -62,15 +61,15 @@ def transcriber(tiny_checkpoint: Path) -> Transcriber:
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    audio = swelling_noise(21, round((START + SECONDS) * RATE))
+    audio = swelling_noise(21, round(SECONDS * RATE))
     return write_audio(tmp_path_factory.mktemp("recording") / "noise.wav", audio, RATE)
 
 
 @pytest.fixture(scope="module")
 def heard(transcriber: Transcriber, recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Heard:
     path = tmp_path_factory.mktemp("posteriors") / "noise.npz"
-    usual = transcriber.transcribe(recording, start=START)
-    asked = transcriber.transcribe(recording, start=START, posteriors=path)
+    usual = transcriber.transcribe(recording)
+    asked = transcriber.transcribe(recording, posteriors=path)
     return Heard(usual, asked, arrays_in(path))
 
 
@@ -119,7 +118,7 @@ def test_axes_are_named(heard: Heard) -> None:
     names = [heard.arrays["states"][state] for state in (OFF, OFFSET, ONSET, SUSTAIN, REONSET)]
     assert names == ["off", "offset", "onset", "sustain", "re-onset"]
     assert heard.arrays["pitches"].tolist() == list(range(21, 109))
-    np.testing.assert_allclose(heard.arrays["times"], [1.25 + 0.032 * frame for frame in range(FRAMES)])
+    np.testing.assert_allclose(heard.arrays["times"], [0.032 * frame for frame in range(FRAMES)])
 
 
 def test_probabilities_of_every_frame_and_pitch_add_up_to_one(heard: Heard) -> None:
@@ -146,6 +145,17 @@ def test_biases_and_rules_make_the_states_of_the_probabilities(heard: Heard) -> 
     assert changed > 100
     assert kept_back > 10
     np.testing.assert_array_equal(decided, state)
+
+
+def test_a_part_has_the_frames_of_the_whole(
+    heard: Heard, transcriber: Transcriber, recording: Path, tmp_path: Path
+) -> None:
+    first, last = 40, 80
+    part = tmp_path / "part.npz"
+    transcriber.transcribe(recording, start=0.032 * first, end=0.032 * last, posteriors=part)
+    found = arrays_in(part)
+    for name in ("probabilities", "state", "velocity", "times"):
+        np.testing.assert_allclose(found[name], heard.arrays[name][first : last + 1], atol=1e-6)
 
 
 def test_confidence_and_velocity_of_each_note_stand_at_its_frame(heard: Heard, tmp_path: Path) -> None:
@@ -219,7 +229,7 @@ def test_a_folder_that_is_missing_is_made(
     transcriber: Transcriber, recording: Path, heard: Heard, tmp_path: Path
 ) -> None:
     path = tmp_path / "new" / "folder" / "noise.npz"
-    transcriber.transcribe(recording, start=START, end=START + 0.5, posteriors=str(path))
+    transcriber.transcribe(recording, start=1.25, end=1.75, posteriors=str(path))
     assert len(arrays_in(path)["times"]) == 16
     assert [entry.name for entry in path.parent.iterdir()] == ["noise.npz"]
 
@@ -264,7 +274,7 @@ def test_a_disk_that_is_full_is_told_and_leaves_the_old_file(
         pytest.raises(OutputError, match=r"noise\.npz: cannot be written \(.*room on the disk"),
         largest_file(size),
     ):
-        transcriber.transcribe(recording, start=START, posteriors=path)
+        transcriber.transcribe(recording, posteriors=path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["noise.npz"]
     assert path.read_text() == "old"
 

@@ -319,6 +319,25 @@ def test_it_learns_from_what_it_decodes_itself(
         assert own is last
 
 
+def test_labels_do_not_answer_to_a_context_that_is_not_heard(
+    tmp_path: Path, recordings: list[Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, model=replace(TINY.model, context="none"))
+    trainer = trainer_in(tmp_path, recordings, config, own_context=1.0)
+    monkeypatch.setattr(objective, "own_context", None)
+    seen: list[Crop] = []
+    losses = objective.Objective._note_losses
+
+    def watched(self: objective.Objective, crop: Crop, *arguments: Any) -> dict[str, Tensor]:
+        seen.append(crop)
+        return losses(self, crop, *arguments)
+
+    monkeypatch.setattr(objective.Objective, "_note_losses", watched)
+    trainer.run()
+    assert len(seen) == QUICK.updates
+    assert all(torch.equal(crop.state, crop.truth) for crop in seen)
+
+
 def test_a_share_of_the_updates_is_within_0_and_1() -> None:
     with pytest.raises(ValueError, match="own_context"):
         TrainConfig(own_context=1.5)

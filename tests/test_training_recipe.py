@@ -26,6 +26,7 @@ from partranscribe.training.augment import Augmenter
 from partranscribe.training.loop import Trainer
 from partranscribe.training.played import PlayedConfig
 from partranscribe.training.recipe import RecipeError, TrainingData, read_recipe, train
+from partranscribe.training.synthesis import Performance
 from synth import melody, sampled_piano, write_audio
 
 RATE = 16_000
@@ -128,6 +129,39 @@ def test_note_lists_of_recordings_may_be_played(tmp_path: Path) -> None:
     recordings, played = loaded.trained(settings, Augmenter(noise_share=0.0))
     assert [recording.name for recording in recordings] == ["piece"]
     assert all(len(passage.notes) for passage in played)
+
+
+def test_of_what_is_played_only_note_lists_get_a_pedal_and_keys_that_a_piano_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_piece(tmp_path / "data", "piece")
+    notes = [Note(0.0, 1.0, 60, 64), Note(2.0, 3.0, 12, 64), Note(4.0, 5.0, 109, 64)]
+    write_notes(tmp_path / "data" / "piece.tsv", notes)
+    write_piece(tmp_path / "data", "beyond")
+    write_notes(tmp_path / "data" / "beyond.tsv", [Note(0.0, 1.0, 12, 64)])
+    for folder in ("pianos", "performances"):
+        (tmp_path / folder).mkdir()
+    sampled_piano(tmp_path / "pianos", RATE)
+    write_notes(tmp_path / "performances" / "song.mid", [Note(0.0, 9.0, 60, 64)])
+    data = TrainingData([tmp_path / "data"], "", tmp_path / "performances", tmp_path / "pianos")
+    loaded = recipe_module._load(data, tmp_path / "run", FrontEndConfig())
+    settings = PlayedConfig(share=0.5, note_list_share=0.5, pedal_share=1.0)
+    kinds = [
+        (len(played._performances), played._settings.pedal_share) for _, played in loaded._played(settings)
+    ]
+    assert kinds == [(1, 0.0), (1, 1.0)]
+    pedalled: list[Performance] = []
+
+    def watched(performance: Performance, *arguments: Any) -> Performance:
+        pedalled.append(performance)
+        return performance
+
+    monkeypatch.setattr("partranscribe.training.played.pedalled", watched)
+    source = loaded.source(settings, "note")
+    for seed in range(20):
+        source.draw(RATE, 0, np.random.default_rng(seed))
+    assert 0 < len(pedalled) < 20
+    assert all(len(performance.keys) == 1 for performance in pedalled)
 
 
 def test_one_piece_is_learnt_by_heart(tmp_path: Path) -> None:
@@ -284,6 +318,28 @@ def test_a_run_may_begin_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.M
     assert all(torch.equal(weight, begun[0][name]) for name, weight in first.items())
 
 
+def test_a_run_of_random_weights_does_not_go_on_as_one_of_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_piece(tmp_path / "data", "piece")
+    recipe, data = read_recipe(small_recipe(tmp_path, 1, 1)), TrainingData(recordings=[tmp_path / "data"])
+    train(recipe, data, tmp_path / "first")
+    real = Trainer.run
+
+    def stopped(trainer: Trainer, *arguments: Any) -> None:
+        if trainer.settings.phase == "velocity":
+            raise KeyboardInterrupt
+        real(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, data, tmp_path / "second")
+    monkeypatch.undo()
+    with pytest.raises(RecipeError, match=r"second: began with random weights, not with .*; leave"):
+        train(recipe, data, tmp_path / "second", start=tmp_path / "first" / "checkpoint.safetensors")
+    train(recipe, data, tmp_path / "second")
+
+
 def test_a_run_knows_what_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_piece(tmp_path / "data", "piece")
     recipe, data = read_recipe(small_recipe(tmp_path, 1, 1)), TrainingData(recordings=[tmp_path / "data"])
@@ -395,6 +451,15 @@ def test_a_recipe_tells_what_differs_from_the_one_that_it_extends(tmp_path: Path
     recipe = read_recipe(changed)
     assert (recipe.name, recipe.config.model.cnn_units, recipe.config.model.lstm_units) == ("base", 8, 7)
     assert recipe.phases["note"].batch == 2
+
+
+def test_tables_within_tables_tell_what_differs_too(tmp_path: Path) -> None:
+    base = "[velocity]\nbatch = 5\n[velocity.augment]\ngain_db = 4.0\nequaliser_db = 2.0\n"
+    (tmp_path / "base.toml").write_text(base)
+    (tmp_path / "changed.toml").write_text("extends = 'base.toml'\n[velocity.augment]\ngain_db = 3.0\n")
+    recipe = read_recipe(tmp_path / "changed.toml")
+    assert (recipe.augmenters["velocity"].gain_db, recipe.augmenters["velocity"].equaliser_db) == (3.0, 2.0)
+    assert recipe.phases["velocity"].batch == 5
 
 
 def test_a_recipe_that_extends_itself_is_named(tmp_path: Path) -> None:

@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from conftest import TINY, swelling_noise
-from partranscribe.audio import read_blocks
 from partranscribe.checkpoint import save_checkpoint
 from partranscribe.config import DecodeConfig
 from partranscribe.decode import begin_decoding
 from partranscribe.errors import AudioError, CheckpointError, DeviceError, PartranscribeError
 from partranscribe.model import Features, Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
+from partranscribe.released import released
+from partranscribe.score import begun_between
 from partranscribe.transcribe import Transcriber, Transcription, resolve_device
 from synth import write_audio
 
@@ -140,22 +141,40 @@ def test_progress_rises_to_the_duration(transcriber: Transcriber, audio: NDArray
         assert done[-1] == samples / RATE
 
 
-def test_an_excerpt_has_the_times_of_the_file(
-    transcriber: Transcriber, audio: NDArray[np.float32], tmp_path: Path
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0.0, 7.0), (1.92, 7.0), (1.92, None), (1.92, 1.93), (1.92, 9.99), (1.92, 50.0)],  # whole frames before
+)
+def test_an_excerpt_has_the_notes_of_the_file(
+    start: float, end: float | None, transcriber: Transcriber, audio: NDArray[np.float32], tmp_path: Path
 ) -> None:
     path = write_audio(tmp_path / "noise.wav", audio, RATE)
-    start, end = 2.5, 7.0
-    excerpt = np.concatenate(list(read_blocks(path, RATE, start=start, end=end)))
-    alone = transcriber.transcribe_audio(excerpt)
-    placed = transcriber.transcribe(path, start=start, end=end)
-    assert placed.duration == alone.duration == end - start
-    assert len(placed.notes) == len(alone.notes) > 50
-    for note, expected in zip(placed.notes, alone.notes, strict=True):
-        assert note.onset == pytest.approx(start + expected.onset)
-        assert note.offset == pytest.approx(start + expected.offset)
-        assert replace(note, onset=0, offset=1) == replace(expected, onset=0, offset=1)
-    assert start <= placed.notes[0].onset
-    assert max(note.offset for note in placed.notes) <= end
+    whole = transcriber.transcribe(path)
+    last = min(whole.duration, 50.0 if end is None else end)
+    part = transcriber.transcribe(path, start=start, end=end)
+    assert part.duration == pytest.approx(last - start)
+    expected = begun_between(whole.notes, start, last)
+    assert len(expected) > (50 if last - start > 1 else 0)
+    assert len(part.notes) == len(expected)
+    for note, one in zip(part.notes, expected, strict=True):
+        assert (note.onset, note.offset) == pytest.approx((one.onset, one.offset))
+        assert replace(note, onset=0, offset=1) == replace(one, onset=0, offset=1)
+    (together,) = transcriber.transcribe_several([path], start=start, end=end)
+    assert together == part
+
+
+def test_no_note_is_struck_at_the_edges_of_an_excerpt() -> None:
+    if not released():
+        pytest.skip("no trained weights are released")
+    transcriber, path = Transcriber(device="cpu"), Path(__file__).parent.parent / "examples" / "prelude.flac"
+    whole = [(note.pitch, note.onset) for note in transcriber.transcribe(path).notes]
+    for start, end in ((3.1, 6.07), (11.4, 14.33), (20.2, 23.1)):
+        found = [
+            (note.pitch, note.onset) for note in transcriber.transcribe(path, start=start, end=end).notes
+        ]
+        there = [(pitch, onset) for pitch, onset in whole if start <= onset < end]
+        assert [pitch for pitch, _ in found] == [pitch for pitch, _ in there]
+        np.testing.assert_allclose([onset for _, onset in found], [onset for _, onset in there], atol=0.03)
 
 
 def test_a_file_of_another_rate_has_the_same_length(transcriber: Transcriber, tmp_path: Path) -> None:

@@ -419,10 +419,13 @@ def test_score_counts_only_the_part_that_was_transcribed(
     source = recording(tmp_path / "song.wav", seconds=4)
     whole = made(source, alone, settings, tmp_path / "song.csv")
     jobs = plan([source], tmp_path / "part.csv", reference=tmp_path / "song.csv")
-    (part,) = outcomes_of(jobs, alone, replace(settings, start=1.0, end=2.0))
-    inside = [note for note in read_notes(tmp_path / "song.csv") if 1.0 <= note.onset < 2.0]
+    start, end = 0.96, 2.0  # whole frames, of which none are left out before
+    (part,) = outcomes_of(jobs, alone, replace(settings, start=start, end=end))
+    inside = [note for note in read_notes(tmp_path / "song.csv") if start <= note.onset < end]
+    assert any(note.offset > end for note in inside)
     assert part.score is not None
     assert part.score.reference_notes == len(inside) < whole.notes
+    assert part.score.note_offset.f1 == 1
 
 
 def test_an_unreadable_reference_fails_but_the_output_stays_and_is_entered(

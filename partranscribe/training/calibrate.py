@@ -18,10 +18,10 @@ from ..decode import Frames, NoteCollector, compiled_loop, decode_batch, initial
 from ..errors import DataError
 from ..frontend import LogMel
 from ..model import Features, Par
-from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, listed
+from ..note_array import listed
 from ..note_io import without_overlaps
 from ..notes import Note
-from ..score import Score, average, score
+from ..score import Score, average, begun_between, score
 from ..timings import Timings
 from .data import Recording, floats
 
@@ -49,6 +49,7 @@ class HeldOut:
     Args:
         features: of all, one batch; shorter recordings are followed by zeros.
         frames: how many are of each.
+        seconds: how long each is.
         notes: that begin in each.
         config: of the model that made the features.
         loop: what decodes one piece after the other, in place of PyTorch.
@@ -56,18 +57,19 @@ class HeldOut:
 
     features: Features
     frames: Sequence[int]
+    seconds: Sequence[float]
     notes: Sequence[Sequence[Note]]
     config: Config
     loop: OpenVinoLoop | None
 
     def scores(self, decoded: Sequence[Frames], settings: DecodeConfig) -> Score:
         """Mean score of what was decoded."""
-        seconds = self.config.front_end.seconds_per_frame
+        pieces = zip(decoded, self.frames, self.seconds, self.notes, strict=True)
         scores = []
-        for piece, count, wanted in zip(decoded, self.frames, self.notes, strict=True):
-            collector = NoteCollector(seconds, settings)
+        for piece, count, seconds, wanted in pieces:
+            collector = NoteCollector(self.config.front_end.seconds_per_frame, settings)
             found = [*collector.push(piece.part(slice(count))), *collector.finish()]
-            scores.append(score(without_overlaps(found), wanted))
+            scores.append(score(begun_between(without_overlaps(found), 0.0, seconds), wanted))
         return average(scores)
 
 
@@ -80,7 +82,7 @@ class Calibration(NamedTuple):
 
 @torch.inference_mode()
 def hold_out(model: Par, config: Config, recordings: Sequence[Recording], seconds: float = 30.0) -> HeldOut:
-    """The beginnings of recordings, as far as notes begin in them.
+    """The beginnings of recordings, as far as notes begin in them; what follows is heard, as in decoding.
 
     Args:
         model: in evaluation mode.
@@ -91,22 +93,29 @@ def hold_out(model: Par, config: Config, recordings: Sequence[Recording], second
     Raises:
         DataError: no note begins in any of them.
     """
-    device, rate = next(model.parameters()).device, config.front_end.sample_rate
-    log_mel, samples = LogMel(config.front_end).to(device), round(seconds * rate)
+    device, rate, hop = (
+        next(model.parameters()).device,
+        config.front_end.sample_rate,
+        config.front_end.hop_length,
+    )
+    log_mel, most = LogMel(config.front_end).to(device), round(seconds * rate)
+    tail = config.model.margin_frames * hop + log_mel.half_window
     engine, timings = acoustic(model, device), Timings()
-    features, frames, notes = [], [], []
+    features, frames, lengths, notes = [], [], [], []
     for recording in recordings:
-        audio = floats(recording.audio[:samples]) * recording.gain(config.front_end)
-        end = len(audio) / rate
-        begun = recording.notes[recording.notes[:, ONSET_COLUMN] < end - 0.05]
-        if not len(begun):
+        samples = min(len(recording.audio), most)
+        begun = begun_between(listed(recording.notes), 0.0, samples / rate)
+        if not begun:
             continue
-        begun[:, OFFSET_COLUMN] = np.minimum(begun[:, OFFSET_COLUMN], end)
+        audio = floats(recording.audio[: samples + tail]) * recording.gain(config.front_end)
         mels = torch.split(log_mel(torch.from_numpy(audio).to(device)), _WINDOW_FRAMES)
         parts = engine.features(windows(mels, config.model.margin_frames), timings)
-        features.append(Features(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True))))
-        frames.append(features[-1].note.shape[1])
-        notes.append(listed(begun))
+        frames.append(1 + samples // hop)
+        features.append(
+            Features(*(torch.cat(part, dim=1)[:, : frames[-1]] for part in zip(*parts, strict=True)))
+        )
+        lengths.append(samples / rate)
+        notes.append(begun)
     if not features:
         fact = f"{recordings[0].name}: no note begins in the first {seconds:g} s, nor in those of any other"
         raise DataError(f"{fact} that is held out; hold out another")
@@ -115,7 +124,8 @@ def hold_out(model: Par, config: Config, recordings: Sequence[Recording], second
         for piece, count in zip(features, frames, strict=True)
     ]
     batch = Features(*(torch.cat(parts) for parts in zip(*padded, strict=True)))
-    return HeldOut(batch, frames, notes, config, compiled_loop(model) if engine.name == "openvino" else None)
+    loop = compiled_loop(model) if engine.name == "openvino" else None
+    return HeldOut(batch, frames, lengths, notes, config, loop)
 
 
 def measure(model: Par, held_out: HeldOut, settings: DecodeConfig) -> Score:

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from .data import Crop, Crops, Source
 from .gradients import Gradients, processes_for
 from .objective import BatchNorm, Objective, acoustic_of, batch_norms, frozen_blocks, modules_of
 from .train_config import TrainConfig
+
+STATE = "state.pt"  # in the folder of a run
 
 _BATCH_NORM_MOMENTUM = 0.03
 _STATISTICS_UPDATES = 60  # whose crops the batch norms of the averaged weights are measured on
@@ -59,6 +61,8 @@ class Trainer:
         device: torch.device,
     ) -> None:
         torch.manual_seed(settings.seed)
+        if config.model.context == "none":  # no label may answer to a context that is not heard
+            settings, noise = replace(settings, own_context=0.0), replace(noise, blank=1.0)
         self._crop_seed = settings.seed
         self.config, self.settings, self.folder, self.device = config, settings, folder, device
         self._source, self._augmenter, self._noise = source, augmenter, noise
@@ -135,7 +139,7 @@ class Trainer:
 
     @property
     def _state_path(self) -> Path:
-        return self.folder / "state.pt"
+        return self.folder / STATE
 
     def resume(self) -> bool:
         """Go on from the last save in the folder; False if there is none."""

@@ -23,9 +23,9 @@ from ..score import Measure, Score
 from ..whole_file import whole_file
 from .augment import Augmenter, ContextNoise, load_rooms
 from .calibrate import calibrate, hold_out, measure, validate_quickly
-from .data import Mixture, Recording, Recordings, Source, load_folder
+from .data import Mixture, Recording, Recordings, Source, load_folder, transposed
 from .logs import Reporter, log_to
-from .loop import Trainer
+from .loop import STATE, Trainer
 from .memory import keep_freed_memory
 from .played import Played, PlayedConfig, load_instruments, load_performances
 from .synthesis import NO_PEDAL, Performance
@@ -85,9 +85,15 @@ def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
         return values
     if depth == _DEEPEST:
         raise RecipeError(f"{path}: extends a recipe that extends itself; correct one of them")
-    merged = _read_toml(path.parent / extended, depth + 1)
-    for name, value in values.items():
-        merged[name] = {**merged.get(name, {}), **value} if isinstance(value, dict) else value
+    return _merged(_read_toml(path.parent / extended, depth + 1), values)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """All values of two tables and of the tables in them, the latter's where both have one."""
+    merged = {**below, **above}
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            merged[name] = _merged(below[name], above[name])
     return merged
 
 
@@ -196,7 +202,8 @@ def train(
         rate = config.front_end.sample_rate
         rooms = [] if data.rooms is None else load_rooms(data.rooms.with_suffix(".flac"), data.rooms, rate)
         augmenters = {phase: replace(one, rooms=rooms) for phase, one in recipe.augmenters.items()}
-        beginning = _Beginning.of(run, start)
+        states = [run / phase / STATE for phase in recipe.phases]
+        beginning = _Beginning.of(run, start, is_begun=any(state.exists() for state in states))
         if beginning is not None and not export_only:
             beginning.keep(run)
         model = None if start is None else load_checkpoint(start)[0]
@@ -255,8 +262,8 @@ class _Beginning:
     decode: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, run: Path, start: Path | None) -> _Beginning | None:
-        """What a run began or begins with; None for random weights.
+    def of(cls, run: Path, start: Path | None, *, is_begun: bool) -> _Beginning | None:
+        """What a run that may have begun already began or begins with; None for random weights.
 
         Raises:
             RecipeError: it began with something else.
@@ -269,8 +276,9 @@ class _Beginning:
         note, velocity = (info.training.get(name, 0.0) for name in ("hours_heard", "velocity_hours_heard"))
         data = info.training.get("data", ())
         given = cls(info.sha256, note, velocity, data, asdict(info.config.decode))
-        if known is not None and known.sha256 != given.sha256:
-            fact = f"{run}: began with another checkpoint than {start}"
+        if (is_begun and known is None) or (known is not None and known.sha256 != given.sha256):
+            what = "random weights, not with" if known is None else "another checkpoint than"
+            fact = f"{run}: began with {what} {start}"
             raise RecipeError(f"{fact}; leave --init out to go on, or name another folder")
         return given
 
@@ -391,11 +399,14 @@ class _Loaded(NamedTuple):
 
     def _played(self, settings: PlayedConfig) -> Iterator[tuple[float, Played]]:
         """What is played, and its share."""
-        note_lists = [Performance(recording.notes, NO_PEDAL) for recording in self.recordings]
-        kinds = ((settings.share, self.performances), (settings.note_list_share, note_lists))
-        for share, performances in kinds:
+        note_lists = [Performance(transposed(one.notes, 0), NO_PEDAL) for one in self.recordings]
+        kinds = (
+            (settings.share, self.performances, replace(settings, pedal_share=0.0)),
+            (settings.note_list_share, [each for each in note_lists if len(each.keys)], settings),
+        )
+        for share, performances, how in kinds:
             if share and performances and self.instruments:
-                yield share, Played(performances, self.instruments, settings, self.front_end.level)
+                yield share, Played(performances, self.instruments, how, self.front_end.level)
 
     def validation(self, config: Config) -> Callable[[Par], dict[str, Any]] | None:
         """Scores of free-running decoding on a part of what is held out."""
