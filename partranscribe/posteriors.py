@@ -19,7 +19,7 @@ before. The state has the highest sum of logarithm and bias, unless `restrike_fr
 onset or re-onset a note begins: its confidence c is the sum of both probabilities, and its onset is the time
 of the frame plus `onset_shift`, but never before the first frame. With `between_frames` it is later by
 (1 - b) (1 - c) - b frames, where b is the sum on the frame before, or 0 if a note begins there. What would
-begin at the very end is no note. Of a part of a recording, what was decided
+begin less than a frame before the recording ends is no note. Of a part of a recording, what was decided
 before its first frame is not told.
 
 An hour takes 248 MB. Compression would take off 7 % of that, so there is none; half precision would halve it,

@@ -493,7 +493,11 @@ class _Piece:
         """All notes, when all frames were taken."""
         notes = [*self._notes, *self._collector.finish()]
         first, last = self._lead_seconds, self._lead_seconds + self._duration
-        placed = [_placed(note, self._start - first, last) for note in notes if first <= note.onset < last]
+        # The last frame hears the end of the audio twice, the second time backwards, as if struck again.
+        front_end = self._config.front_end
+        begin_before = min(last, self._spans.samples / front_end.sample_rate - front_end.seconds_per_frame)
+        begun = [note for note in notes if first <= note.onset < begin_before]
+        placed = [_placed(note, self._start - first, last) for note in begun]
         return Transcription(notes=without_overlaps(placed), duration=self._duration)
 
 
