@@ -2,8 +2,9 @@
 
 `python benchmarks/accuracy.py FOLDER...` prints a row for each system and folder, raw and with the median
 onset error of each piece taken out; if that is a single row, the table of its pieces too. All systems get the
-same 16-bit mono WAV files and leave MIDI files, which are scored. Time and memory are of one process that
-transcribes the whole folder, from its start to its end.
+same 16-bit mono WAV files and leave MIDI files, which are scored. Time is that of one call that transcribes
+the whole folder, from its start to its end, and memory that of the largest of its processes: partranscribe
+has one for each core.
 
 `--model` and `--peer` may be repeated; peers.py tells how to install the peers. With `--rt60` each folder is
 measured once more, played in a simulated room, which no system knows from its training, and with `--opus`
@@ -132,7 +133,7 @@ def prepare(
         target: an empty folder.
         only: pattern of the names that count, without ending.
         start, end: seconds of each recording between which it counts; None for its end. Shorter ones are left
-            out. The notes that begin there count, until `end`.
+            out, as are those without a note there. The notes that begin there count, until `end`.
         rt60: of the room that they are played in, in seconds; None for none.
         opus: whether they are coded by `through_opus`, at `CODED_RATE`.
     """
@@ -142,9 +143,11 @@ def prepare(
         if not fnmatchcase(source.stem, only):
             continue
         heard = [note for note in read_notes(labels) if start <= note.onset < last]
-        if start and not heard:
+        if not heard:
             continue
         piece = "_".join(source.relative_to(folder).with_suffix("").parts)
+        if piece in audio:
+            raise SystemExit(f"{source}: another recording is called {piece}, too; rename one")
         rate = CODED_RATE if opus else probe(source).sample_rate
         samples = np.concatenate(list(read_blocks(source, rate, start=start, end=end)))
         if rt60 is not None:

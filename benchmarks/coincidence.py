@@ -57,6 +57,8 @@ def main() -> None:
             onsets, offsets = np.array([note.onset for note in notes]), let_go(notes)
             found.append(from_nearest(onsets, offsets))
             chance.append(from_nearest(onsets, offsets + random.uniform(0.2, 0.6, len(offsets))))
+        if not found:
+            raise SystemExit(f"{folder}: no note list that counts (--only {arguments.only})")
         distances, others = np.concatenate(found), np.concatenate(chance)
         shares = (
             f"{100 * np.mean(distances < one):.0f}, {100 * np.mean(others < one):.0f}" for one in WITHIN

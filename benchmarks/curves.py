@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """The entries of one phase of a run, with the hours of audio heard until each."""
-    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    log = folder / "log.jsonl"
+    if not log.exists():  # the phase was left out, or has only just begun
+        return []
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
     hours, seconds = 0.0, 0.0
     for entry in entries:
         hours += max(entry["seconds"] - seconds, 0.0) * entry["audio_per_second"] / 3600

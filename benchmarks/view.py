@@ -138,6 +138,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         rows = [row(minutes, folder, arguments.chromium) for minutes in arguments.minutes or [5.0, 180.0]]
     print(markdown([COLUMNS[: len(rows[0])], *rows]))
 

@@ -431,7 +431,10 @@ def evaluate_command(
         raise click.UsageError("ESTIMATE and REFERENCE must be two files or two folders")
     pairs = [(estimate.name, estimate, reference)]
     if is_folder(estimate):
-        pairing = pair_files(estimate, reference)
+        try:
+            pairing = pair_files(estimate, reference)
+        except PartranscribeError as error:
+            _fail(error)
         pairs = [(pair.name, pair.estimate, pair.reference) for pair in pairing.pairs]
         for path in (*pairing.only_estimate, *pairing.only_reference):
             click.echo(f"error: {path}: has no partner of the same name in the other folder", err=True)
@@ -473,7 +476,14 @@ def evaluate_command(
 @click.argument("recording", type=PATH)
 @click.argument("notes", type=PATH, required=False)
 @click.option("--reference", type=PATH, help="A note list to compare with: hits, errors, scores.")
-@click.option("-o", "--output", type=PATH, required=True, metavar="PAGE", help="The page, an HTML file.")
+@click.option(
+    "-o",
+    "--output",
+    type=PATH_AS_GIVEN,
+    required=True,
+    metavar="PAGE",
+    help="The page, an HTML file, or a folder.",
+)
 @_model_options
 @_pedal_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
@@ -481,7 +491,7 @@ def view_command(
     recording: Path,
     notes: Path | None,
     reference: Path | None,
-    output: Path,
+    output: str,
     model: str,
     device: str,
     pedal_threshold: int,
@@ -498,12 +508,17 @@ def view_command(
     """
     from . import batch, plan, show
     from .errors import PartranscribeError
+    from .view import check_page
     from .work import Settings, view
 
     job = plan.Job(recording, str(recording), reference=reference)
     settings = Settings(model, device, pedal_threshold=pedal_threshold)
     try:
-        (job,) = plan.with_extras([job], {plan.PAGE: output}, [Path(recording.name)])
+        folders = [plan.PAGE] if output.endswith(("/", os.sep)) else []
+        (job,) = plan.with_extras([job], {plan.PAGE: Path(output)}, [Path(recording.name)], folders)
+        page, folder = job.extras[plan.PAGE]
+        if folder is not None:
+            check_page(page, folder)
         if notes is None:
             with show.watcher(quiet=quiet, total=1) as watcher:
                 result = batch.run([job], settings, watcher, overwrite=True)
@@ -514,7 +529,7 @@ def view_command(
     except PartranscribeError as error:
         _fail(error)
     if not quiet:
-        click.echo(f"{recording}, {notes} → {output}")
+        click.echo(f"{recording}, {notes} → {page}")
 
 
 @main.command("models")

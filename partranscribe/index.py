@@ -13,11 +13,9 @@ from .batch import Result
 from .paths import is_file
 from .plan import INDEX, PAGE, Job
 from .report import row
-from .template import data_element, template
+from .template import MARK, data_element, template
 from .whole_file import check_no_link_out, check_place, refuse_unmarked, whole_file
 from .work import Outcome
-
-_MARK = '<meta name="generator" content="partranscribe">'
 
 
 def check_index(folder: Path, *, overwrite: bool) -> None:
@@ -34,7 +32,7 @@ def check_index(folder: Path, *, overwrite: bool) -> None:
     check_no_link_out(path, folder)
     check_place(path)
     if is_file(path) and not overwrite:
-        refuse_unmarked(path, _MARK)
+        refuse_unmarked(path, MARK)
 
 
 def write_index(folder: Path, jobs: Sequence[Job], result: Result) -> Path:

@@ -109,10 +109,15 @@ def load_instrument(audio: Path, table: Path, sample_rate: int = 16_000) -> Inst
         table: CSV with `start`, `length` (in samples of the file), `pitch` (the key that was sampled),
             `velocity_low` (the lowest velocity of its layer) and `microphone`.
         sample_rate: of the sounds.
+
+    Raises:
+        ValueError: there is no sample.
     """
     recorded, file_rate = soundfile.read(audio, dtype="float32")
     with table.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
+    if not rows:
+        raise ValueError("the table tells of no sample")
     layers = sorted({int(row["velocity_low"]) for row in rows})
     pitches = range(LOWEST_PITCH, HIGHEST_PITCH + 1)
     sounds = {}

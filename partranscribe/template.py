@@ -14,6 +14,8 @@ _POLICY = (
 )
 _FOR_HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
+MARK = '<meta name="generator" content="partranscribe">'  # by which pages are known
+
 
 class Template(NamedTuple):
     """A page: its head, what `data_element` and others give, its script, and the tail."""

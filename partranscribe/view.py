@@ -18,12 +18,28 @@ from .audio import read_blocks
 from .config import FrontEndConfig
 from .note_io import COLUMNS, row
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
+from .paths import is_file
 from .score import compare, match, score
-from .template import bytes_element, data_element, template
-from .whole_file import whole_file
+from .template import MARK, bytes_element, data_element, template
+from .whole_file import check_no_link_out, refuse_unmarked, whole_file
 
 if TYPE_CHECKING:
     from .frontend import LogMel
+
+
+def check_page(path: Path, folder: Path) -> None:
+    """Make sure that a page takes the place of no other file in a folder.
+
+    Args:
+        path: of the page, which may be there from an earlier time.
+        folder: that was given, and not the page.
+
+    Raises:
+        OutputError: something else is there, or a link leads the page out of the folder.
+    """
+    check_no_link_out(path, folder)
+    if is_file(path):
+        refuse_unmarked(path, MARK, "name the file to write")
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,13 @@ def check_no_link_out(path: Path, folder: Path) -> None:
         raise OutputError(f"{path}: a link leads it out of {folder}; take the link away, or write elsewhere")
 
 
-def refuse_unmarked(path: Path, mark: str) -> None:
+def refuse_unmarked(path: Path, mark: str, remedy: str = "--overwrite allows it") -> None:
     """Make sure that a text that is there was written by this program, or is empty.
 
     Args:
         path: of the text.
         mark: what such a text holds near its beginning.
+        remedy: what to do about it.
 
     Raises:
         OutputError: it was not, or cannot be read.
@@ -82,7 +83,7 @@ def refuse_unmarked(path: Path, mark: str) -> None:
         raise OutputError(f"{fact}; check its permissions, or name another") from error
     if beginning and mark not in beginning:
         fact = f"{path}: is there, was not made by partranscribe, and would be replaced"
-        raise OutputError(f"{fact}; --overwrite allows it")
+        raise OutputError(f"{fact}; {remedy}")
 
 
 def _place_of(path: Path) -> tuple[Path, Path]:

@@ -101,6 +101,22 @@ def test_pieces_that_end_before_the_part_are_left_out(folder: Path, tmp_path: Pa
         accuracy.prepare(folder, tmp_path, start=60.0)
 
 
+def test_a_piece_without_a_note_in_the_part_is_left_out(folder: Path, tmp_path: Path) -> None:
+    first = folder / "a_late.wav"
+    write_audio(first, np.zeros(2 * RATE, np.float32), RATE)
+    write_notes(first.with_suffix(".tsv"), [Note(1.5, 1.8, 60, 64)])
+    assert "a_late" not in accuracy.prepare(folder, tmp_path, end=1.2).audio
+
+
+def test_two_pieces_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None:
+    for place in ("x/y.wav", "x_y.wav"):
+        (folder / place).parent.mkdir(exist_ok=True)
+        write_audio(folder / place, np.zeros(2 * RATE, np.float32), RATE)
+        write_notes((folder / place).with_suffix(".tsv"), [Note(0.5, 1.0, 60, 64)])
+    with pytest.raises(SystemExit, match="another recording is called x_y, too"):
+        accuracy.prepare(folder, tmp_path)
+
+
 def test_folder_without_notes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no recording with a note list"):
         accuracy.prepare(tmp_path, tmp_path)

@@ -676,6 +676,18 @@ def test_the_table_shows_names_as_they_are(tmp_path: Path) -> None:
     assert [name for name in names if name not in printed] == []
 
 
+def test_evaluate_tells_of_a_folder_that_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("estimates", "references"):
+        write_notes(tmp_path / place / "a.csv", [A])
+    (tmp_path / "estimates" / "locked").mkdir()
+    lock(monkeypatch, "locked")
+    result = call("evaluate", tmp_path / "estimates", tmp_path / "references")
+    assert result.exit_code == 1
+    assert "locked: cannot be listed" in result.stderr
+
+
 def test_choices_and_defaults_are_those_of_what_does_the_work() -> None:
     there = (tuple(WRITERS), ENGINES, PRECISIONS)
     assert there == (cli.FORMATS, cli.ENGINES, cli.PRECISIONS)

@@ -227,6 +227,14 @@ def test_rooms_are_cut_from_one_file_by_a_table(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cellar, samples[608:])
 
 
+@pytest.mark.parametrize("row", ["99999,4,0", "0,0,0", "0,-1,0", "-5,9,0", "9990,20,0", "0,9,9", "0,9,-1"])
+def test_a_room_that_is_not_within_the_audio_is_named(row: str, tmp_path: Path) -> None:
+    sf.write(tmp_path / "rooms.wav", np.ones(10_000), RATE)
+    (tmp_path / "rooms.csv").write_text(f"start,length,direct_sample\n0,9,0\n{row}\n")
+    with pytest.raises(DataError, match=r"rooms\.csv: start .* is not within rooms\.wav, 10000 samples"):
+        load_rooms(tmp_path / "rooms.wav", tmp_path / "rooms.csv", RATE)
+
+
 def test_rooms_get_the_rate_that_is_asked_for_and_one_channel(tmp_path: Path) -> None:
     time = np.arange(4800) / (3 * RATE)
     samples = np.stack((np.sin(2 * np.pi * 440 * time), noise(16, len(time))), axis=1)

@@ -64,6 +64,20 @@ def test_a_piano_is_its_table_and_the_sound_of_that_name(tmp_path: Path) -> None
     assert [piano.name for piano in load_instruments(tmp_path, RATE)] == ["grand", "grand.far"]
 
 
+def test_a_folder_without_a_piano_is_named(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DataError, match="no sampled piano there"):
+            load_instruments(folder, RATE)
+
+
+def test_a_piano_without_samples_is_named(tmp_path: Path) -> None:
+    write_piano(tmp_path, "grand", 261.6)
+    table = tmp_path / "grand.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    with pytest.raises(DataError, match=r"grand.csv: no piano can be made .* the table tells of no sample"):
+        load_instruments(tmp_path, RATE)
+
+
 def test_a_piano_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     write_piano(tmp_path, "grand", 261.6)
     (tmp_path / "grand.flac").write_text("no sound")

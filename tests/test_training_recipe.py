@@ -420,6 +420,11 @@ def test_a_run_without_a_note_network_of_its_own_is_exported_without_the_checkpo
         ("[note]\nbatch = 0", "batch"),
         ("[played]\nshare = 2.0", "share"),
         ("[played]\nshare = 0.7\nnote_list_share = 0.4", "more than 1 together"),
+        ("note = 3", "note is 3, and a table"),
+        ("augment = [1]", "augment is .*, and a table"),
+        ("[velocity]\naugment = 3", "augment is 3, and a table"),
+        ("played = 3", "3 is not a table"),
+        ("extends = 3", "extends 3; give the path"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path: Path, text: str, fact: str) -> None:
@@ -441,6 +446,15 @@ def test_a_missing_recipe_and_missing_data_are_errors(tmp_path: Path) -> None:
     recipe = read_recipe(small_recipe(tmp_path, 1, 1))
     with pytest.raises(RecipeError, match="note list"):
         train(recipe, TrainingData(recordings=[tmp_path / "empty"]), tmp_path / "run")
+    write_piece(tmp_path / "data", "piece")
+    with pytest.raises(RecipeError, match="no recording's name ends with _own, which was to be held out"):
+        train(recipe, TrainingData([tmp_path / "data"], "_own"), tmp_path / "run")
+    (tmp_path / "pianos").mkdir()
+    sampled_piano(tmp_path / "pianos", RATE)
+    data = TrainingData([tmp_path / "data"], "", tmp_path / "empty", tmp_path / "pianos")
+    with pytest.raises(RecipeError, match="empty: no performance in MIDI there"):
+        train(recipe, data, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 def test_a_recipe_tells_what_differs_from_the_one_that_it_extends(tmp_path: Path) -> None:

@@ -269,6 +269,32 @@ def test_view_replaces_its_page_in_a_folder_too(model: list[str], tmp_path: Path
     assert data_of(tmp_path / "pages" / "song.html")["notes_from"] == "tiny"
 
 
+@pytest.mark.parametrize("with_notes", [False, True])
+def test_view_replaces_nothing_else_in_a_folder(
+    with_notes: bool, song: Path, model: list[str], tmp_path: Path
+) -> None:
+    write_notes(tmp_path / "notes.csv", [Note(0.5, 1.0, 60, 64)])
+    notes = [tmp_path / "notes.csv"] if with_notes else []
+    pages = tmp_path / "pages.d"
+    pages.mkdir()
+    page = pages / f"{song.stem}.html"
+    page.write_text("my own page")
+    result = call("view", song, *notes, "-o", f"{pages}/", *model)
+    assert result.exit_code == 1
+    assert "was not made by partranscribe, and would be replaced; name the file to write" in result.stderr
+    assert page.read_text() == "my own page"
+    page.unlink()
+    page.symlink_to(tmp_path / "outside.html")
+    result = call("view", song, *notes, "-o", f"{pages}/", *model)
+    assert result.exit_code == 1
+    assert "a link leads it out of" in result.stderr
+    assert not (tmp_path / "outside.html").exists()
+    page.unlink()
+    result = call("view", song, *notes, "-o", f"{pages}/", *model)
+    assert result.exit_code == 0
+    assert f"→ {page}" in result.stdout
+
+
 def test_transcribing_writes_a_page_beside_the_notes(model: list[str], tmp_path: Path) -> None:
     song = write_audio(tmp_path / "song.wav", swelling_noise(0, 2 * RATE), RATE)
     page = tmp_path / "page.html"

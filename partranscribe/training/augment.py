@@ -31,7 +31,7 @@ def load_rooms(audio: Path, table: Path, sample_rate: int) -> list[Audio]:
         sample_rate: of the responses.
 
     Raises:
-        DataError: one of the files cannot be read.
+        DataError: one of the files cannot be read, or a response is not within the audio.
     """
     try:
         samples, rate = soundfile.read(audio, dtype="float32", always_2d=True)
@@ -43,6 +43,10 @@ def load_rooms(audio: Path, table: Path, sample_rate: int) -> list[Audio]:
     except (OSError, soundfile.SoundFileError, KeyError, ValueError) as error:
         fact = f"{type(error).__name__}: {error}"
         raise DataError(f"{table}: rooms cannot be read with {audio.name} ({fact}); correct them") from error
+    for first, length, direct in rows:
+        if not 0 <= first <= first + direct < first + length <= len(samples):
+            fact = f"start {first}, length {length}, direct_sample {direct}"
+            raise DataError(f"{table}: {fact} is not within {audio.name}, {len(samples)} samples; correct it")
     rooms = [samples[first + direct : first + length, 0] for first, length, direct in rows]
     if rate == sample_rate:
         return rooms

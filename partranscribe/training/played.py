@@ -213,14 +213,18 @@ def load_instruments(folder: Path, sample_rate: int) -> list[Instrument]:
     """The sampled pianos of a folder, each a table with a sound file of the same name beside it.
 
     Raises:
-        DataError: one of them cannot be read.
+        DataError: there is none, or one of them cannot be read.
     """
-    return [
+    found = [
         _load_instrument(audio, table, sample_rate)
         for table in sorted(folder.glob("*.csv"))
         for audio in sorted(folder.iterdir())
         if audio.stem == table.stem and audio.suffix.lower() in AUDIO_SUFFIXES
     ]
+    if not found:
+        fact = f"{folder}: no sampled piano there, which is a table beside a sound file of its name"
+        raise DataError(f"{fact}; is the path right?")
+    return found
 
 
 def _load_instrument(audio: Path, table: Path, sample_rate: int) -> Instrument:

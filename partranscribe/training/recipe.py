@@ -83,6 +83,8 @@ def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
     extended = values.pop("extends", None)
     if extended is None:
         return values
+    if not isinstance(extended, str):
+        raise RecipeError(f"{path}: extends {extended!r}; give the path of a recipe")
     if depth == _DEEPEST:
         raise RecipeError(f"{path}: extends a recipe that extends itself; correct one of them")
     return _merged(_read_toml(path.parent / extended, depth + 1), values)
@@ -142,12 +144,14 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(
             f"{path}: unknown section {', '.join(sorted(unknown))}; known: {', '.join(_SECTIONS)}"
         )
-    phases = {phase: dict(values.get(phase, {})) for phase in get_args(Phase)}
-    augment = {
-        phase: {**values.get("augment", {}), **settings.pop("augment", {})}
-        for phase, settings in phases.items()
-    }
     try:
+        phases = {phase: dict(_table(values, phase)) for phase in get_args(Phase)}
+        augment = {
+            phase: {**_table(values, "augment"), **_table(settings, "augment")}
+            for phase, settings in phases.items()
+        }
+        for settings in phases.values():
+            settings.pop("augment", None)
         front_end = settings_from_dict(FrontEndConfig, values.get("front_end", {}))
         return Recipe(
             name=name,
@@ -165,6 +169,18 @@ def read_recipe(path: Path) -> Recipe:
         )
     except ValueError as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A table among a recipe's values, empty if it is not told.
+
+    Raises:
+        ValueError: it is none.
+    """
+    table = values.get(name, {})
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{name} is {table!r}, and a table of settings is needed")
+    return table
 
 
 def train(
@@ -428,7 +444,12 @@ def _load(data: TrainingData, run: Path, front_end: FrontEndConfig) -> _Loaded:
     ]
     performances = load_performances(data.performances, run / "audio") if data.performances else []
     instruments = load_instruments(data.pianos, sample_rate) if data.pianos else []
+    if data.performances and not performances:
+        raise RecipeError(f"{data.performances}: no performance in MIDI there; is the path right?")
     held_out = [one for one in recordings if _is_held_out(one, data.hold_out)]
+    if data.hold_out and not held_out:
+        fact = f"no recording's name ends with {data.hold_out}, which was to be held out"
+        raise RecipeError(f"{fact}; correct one of them")
     recordings = [one for one in recordings if not _is_held_out(one, data.hold_out)]
     return _Loaded(recordings, held_out, performances, instruments, front_end)
 
