@@ -205,10 +205,22 @@ def settings_from_dict(kind: type[_Settings], values: Mapping[str, Any]) -> _Set
             if not abs(value) < 1e300:  # nor not a number
                 raise ValueError(f"setting {name!r} is no number that can be used")
             value = float(value)
+        if isinstance(default, tuple) and isinstance(value, tuple):
+            value = _like(default, value, name)
         if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, type(default)):
             raise ValueError(f"setting {name!r} is {value!r}, and {type(default).__name__} is needed")
         arguments[name] = value
     return kind(**arguments)
+
+
+def _like(default: tuple[Any, ...], values: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+    """Numbers of the type of those of a default; two of them are a range, from one to another."""
+    kind = type(default[0])
+    are_known = all(type(value) in (int, kind) and abs(value) < 1e300 for value in values)
+    is_range = len(values) == 2 and values[0] <= values[1] if are_known else False
+    if not are_known or (len(default) == 2 and not is_range):
+        raise ValueError(f"setting {name!r} is {list(values)}, and something like {list(default)} is needed")
+    return tuple(map(kind, values))
 
 
 PAR = ModelConfig(head="full")

@@ -138,7 +138,7 @@ def test_front_end_and_network_agree_on_the_mel_bins() -> None:
         ({"model": {"film": 1}}, "'film' is 1, and bool is needed"),
         ({"model": {"head": None}}, "'head' is None, and str is needed"),
         ({"model": {"time_widths": 3}}, "'time_widths' is 3, and tuple is needed"),
-        ({"model": {"time_widths": ["a", 3, 3, 3, 3, 3]}}, "not six odd numbers"),
+        ({"model": {"time_widths": ["a", 3, 3, 3, 3, 3]}}, "'time_widths' is .* something like"),
         ({"decode": {"onset_bias": "high"}}, "'onset_bias' is 'high', and float is needed"),
         ({"model": 3}, "settings"),
         ({"model": None}, "settings"),
