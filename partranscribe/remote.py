@@ -28,13 +28,18 @@ _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss",
 _BLOCK = 1 << 24
 
 
+def is_url(text: str) -> bool:
+    """Whether a text is a URL; nothing is asked there."""
+    return _URL.match(text) is not None
+
+
 def location(text: str) -> Path:
     """The file or folder that a path or a URL names.
 
     Raises:
         StoreError: what the URL needs is not installed, or nothing answers there.
     """
-    if not _URL.match(text):
+    if not is_url(text):
         return Path(text)
     try:
         from upath import UPath

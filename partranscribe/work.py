@@ -22,7 +22,7 @@ from .notes import Note
 from .paths import is_file, is_folder, place, sha256_of
 from .plan import PAGE, PLOT, POSTERIORS, SOUND, STEREO, Job
 from .released import DEFAULT_NAME, checkpoint_path
-from .remote import appearing, fetched, is_remote, location, named, told
+from .remote import appearing, fetched, is_remote, is_url, location, named, told
 from .score import Score, begun_between, read_reference, score
 from .whole_file import check_place, partial_name
 
@@ -494,8 +494,12 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], se
     if moved and not same:
         other = _recording_of(entry, manifest.folder)
         # An address is not asked where only a manifest tells it, which may be anyone's.
-        if is_file(other) if is_remote(job.source) or not is_remote(other) else True:
-            fact = f"{next(iter(there.values()))}: is what {other} gave, and would be replaced"
+        may_ask = is_remote(job.source) or not is_url(entry.origin)
+        other = _recording_of(entry, manifest.folder) if may_ask else None
+        if other is None or is_file(other):
+            fact = (
+                f"{next(iter(there.values()))}: is what {other or entry.origin} gave, and would be replaced"
+            )
             raise OutputError(f"{fact}; name another folder with -o, or allow it with --overwrite")
     return DONE if made and same and _has_extras(job, entry, settings) else ""
 

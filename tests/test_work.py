@@ -496,6 +496,25 @@ def touch(path: Path) -> None:
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
 
 
+def test_an_address_that_only_a_manifest_tells_is_not_asked(
+    made_before: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert made_before.folder is not None
+    manifest = Manifest(made_before.folder)
+    entry = manifest.get("song")
+    assert entry is not None
+    manifest.add(replace(entry, origin="http://nowhere.invalid/song.wav", source_sha256="", modified_ns=0))
+
+    def ask(_: str) -> Path:
+        raise AssertionError("the address was asked")
+
+    monkeypatch.setattr("partranscribe.work.location", ask)
+    with pytest.raises(
+        OutputError, match=r"is what http://nowhere\.invalid/song\.wav gave, and would be repl"
+    ):
+        reason(made_before)
+
+
 def test_what_is_not_there_is_done(made_before: Job) -> None:
     for path in made_before.outputs.values():
         path.unlink()
