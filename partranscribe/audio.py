@@ -212,10 +212,11 @@ def check_there(path: Path) -> None:
         if isinstance(path, PathLike):
             path.stat()
     except OSError as error:
-        raise _missing(path, error) from error
+        raise unreachable(path, error) from error
 
 
-def _missing(path: Path, error: OSError) -> AudioError:
+def unreachable(path: Path, error: OSError) -> AudioError:
+    """What is told of a recording that the system does not let be read."""
     return AudioError(f"{path}: {error.strerror or error}; check its name and its permissions")
 
 
@@ -229,7 +230,7 @@ def _opened(path: Path) -> _Source:
             raise AudioError(f"{path}: the file is empty (0 bytes); copy or record it again")
         path.open("rb").close()
     except OSError as error:
-        raise _missing(path, error) from error
+        raise unreachable(path, error) from error
     except UnicodeEncodeError as error:
         raise AudioError(f"{str(path)!a}: the name is not valid text; rename the file") from error
     if path.suffix.lower() not in _NOT_FOR_LIBSNDFILE:

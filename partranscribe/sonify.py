@@ -20,7 +20,7 @@ from .errors import OutputError
 from .note_array import note_array
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note, in_order
 from .sampler import Instrument, Voices, load_instrument
-from .whole_file import whole_file
+from .whole_file import foreign, whole_file
 
 FORMATS = {
     ".wav": ("WAV", "PCM_16"),
@@ -135,8 +135,7 @@ def refuse_other(path: Path) -> None:
     with suppress(soundfile.SoundFileError), soundfile.SoundFile(path) as file:
         if file.comment == _MADE_HERE:
             return
-    fact = f"{path}: is there, was not made by partranscribe, and would be replaced"
-    raise OutputError(f"{fact}; --overwrite allows it")
+    raise foreign(path)
 
 
 @cache

@@ -82,8 +82,13 @@ def refuse_unmarked(path: Path, mark: str, remedy: str = "--overwrite allows it"
         fact = f"{path}: is there and cannot be read ({error.strerror or error})"
         raise OutputError(f"{fact}; check its permissions, or name another") from error
     if beginning and mark not in beginning:
-        fact = f"{path}: is there, was not made by partranscribe, and would be replaced"
-        raise OutputError(f"{fact}; {remedy}")
+        raise foreign(path, remedy)
+
+
+def foreign(path: Path, remedy: str = "--overwrite allows it") -> OutputError:
+    """What is told of a file that this program did not write, and does not replace."""
+    fact = f"{path}: is there, was not made by partranscribe, and would be replaced"
+    return OutputError(f"{fact}; {remedy}")
 
 
 def _place_of(path: Path) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from .audio import check_there, probe
+from .audio import check_there, probe, unreachable
 from .errors import AudioError, DeviceError, NoteFileError, OutputError, PartranscribeError
 from .manifest import Entry, Made, Manifest, key_of, manifest_of
 from .note_io import PEDAL_THRESHOLD, TELLING, WRITERS, format_of, read_notes
@@ -492,7 +492,6 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], se
     moved = entry.origin not in ("", _origin(job.source, manifest.folder))
     same = (made or moved) and _is_source(job.source, entry, by_date=not moved)
     if moved and not same:
-        other = _recording_of(entry, manifest.folder)
         # An address is not asked where only a manifest tells it, which may be anyone's.
         may_ask = is_remote(job.source) or not is_url(entry.origin)
         other = _recording_of(entry, manifest.folder) if may_ask else None
@@ -547,9 +546,7 @@ def _is_source(source: Path, entry: Entry, *, by_date: bool) -> bool:
             return True
         return state.st_size == entry.size and sha256_of(source) == entry.source_sha256
     except OSError as error:
-        raise AudioError(
-            f"{source}: {error.strerror or error}; check its name and its permissions"
-        ) from error
+        raise unreachable(source, error) from error
 
 
 def keep(job: Job, reason: str, settings: Settings, entry: Entry | None = None) -> Outcome:
