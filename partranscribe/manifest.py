@@ -26,7 +26,7 @@ from .errors import OutputError
 from .file_lock import lock
 from .owner import Owner
 from .paths import sha256_of
-from .whole_file import partial_name, remove_abandoned
+from .whole_file import partial_name, remove_abandoned, remove_own
 
 NAME = "partranscribe.jsonl"
 CLAIMS = ".partranscribe"
@@ -344,9 +344,9 @@ class Claims:
     """
 
     def __init__(self) -> None:
-        self._mine: dict[tuple[Path, str], Path] = {}
+        self._mine: dict[tuple[Path, str], Path] = {}  # without a lock, which Ctrl-C might leave taken
         self._places: set[Path] = set()
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._ended = threading.Event()
         self._beat = threading.Thread(target=self._show_life, daemon=True)
 
     def __enter__(self) -> Claims:
@@ -359,6 +359,7 @@ class Claims:
         for folder, key in list(self._mine):
             self.release(folder, key)
         for place in self._places:
+            remove_own(place)
             with suppress(OSError):  # others are still at work
                 place.rmdir()
 
@@ -375,7 +376,6 @@ class Claims:
         _refuse_link(place)
         self._places.add(place)
         name = _short(key)
-        me = Owner.myself()
         while True:
             place.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError, FileNotFoundError):  # others claim, or take the empty folder away
@@ -386,21 +386,30 @@ class Claims:
                 if other is not None:
                     return other
                 number = 1 + max(map(_number, files), default=0)
-                path = place / f"{name}.{number}"
-                _create(path, json.dumps({**asdict(me), "key": key}))
-                with self._lock:
-                    self._mine[folder, key] = path
+                self._claim(place / f"{name}.{number}", folder, key)
                 return None
+
+    def _claim(self, path: Path, folder: Path, key: str) -> None:
+        """Create the file of a claim, and leave none that nobody gives up, whenever Ctrl-C comes."""
+        text = json.dumps({**asdict(Owner.myself()), "key": key})
+        try:
+            _create(path, text)
+            self._mine[folder, key] = path
+        except KeyboardInterrupt:
+            with suppress(OSError):
+                if path.read_text("utf-8") == text:
+                    path.unlink()
+            raise
 
     def release(self, folder: Path, key: str) -> None:
         """Give a claim up, after its recording was entered in the manifest or failed."""
-        with self._lock:
-            path = self._mine.pop((folder, key), None)
+        path = self._mine.get((folder, key))
         if path is not None:
             for file in _numbered(folder / CLAIMS, _short(key)):
                 with suppress(OSError):
                     if _number(file) <= _number(path):  # of the dead, too
                         file.unlink()
+            self._mine.pop((folder, key), None)
 
     def sweep(self, manifest: Manifest) -> None:
         """Take away the claims of processes that died just after a recording was done."""
@@ -417,9 +426,7 @@ class Claims:
 
     def _show_life(self) -> None:
         while not self._ended.wait(_BEAT_SECONDS):
-            with self._lock:
-                paths = list(self._mine.values())
-            for path in paths:
+            for path in list(self._mine.values()):
                 with suppress(OSError):
                     os.utime(path)
 
@@ -429,6 +436,7 @@ def _create(path: Path, text: str) -> None:
 
     Raises:
         FileExistsError: another did.
+        FileNotFoundError: another took the folder away, or what was to become the file.
         OSError: it cannot be written.
     """
     new = path.with_name(partial_name(""))
@@ -436,7 +444,7 @@ def _create(path: Path, text: str) -> None:
         new.write_text(text, "utf-8")
         try:
             os.link(new, path)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
             raise
         except OSError:  # no links on this file system: one that is killed now leaves an empty claim
             path.touch(exist_ok=False)
@@ -482,8 +490,8 @@ def _beat(claim: _Claim) -> float:
 def _now(place: Path) -> float:
     """The time by the clock of a folder's file system, which may be another machine's."""
     probe = place / partial_name("")
-    probe.touch()
     try:
+        probe.touch()
         return probe.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)

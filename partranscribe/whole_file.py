@@ -104,8 +104,20 @@ def _place_of(path: Path) -> tuple[Path, Path]:
 
 def partial_name(suffix: str) -> str:
     """A name for a file that is not whole yet, which nobody has used, and which tells whose it is."""
+    return f"{_own()}{secrets.token_hex(6)}{suffix}"
+
+
+def _own() -> str:
+    """How such names of this process begin."""
     owner = Owner.myself()
-    return f"{_PARTIAL}{owner.host}-{owner.process}-{owner.started}-{secrets.token_hex(6)}{suffix}"
+    return f"{_PARTIAL}{owner.host}-{owner.process}-{owner.started}-"
+
+
+def remove_own(folder: Path) -> None:
+    """Take away what this process was about to write in a folder when it was interrupted."""
+    for path in folder.glob(f"{_own()}*"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def remove_abandoned(folder: Path, *, age: float = _DAY, now: float | None = None) -> None:

@@ -12,11 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from partranscribe import manifest as module
+from partranscribe import whole_file
 from partranscribe.manifest import CLAIMS, NAME, Claims, Entry, Manifest, key_of
 from partranscribe.owner import Owner
 
@@ -363,6 +367,45 @@ def test_all_claims_end_with_their_owner_and_the_folder_with_the_last(tmp_path: 
             assert len(list((tmp_path / CLAIMS).iterdir())) == 4
         assert len(list((tmp_path / CLAIMS).iterdir())) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def interrupted_at_line(number: int, work: Callable[[], object]) -> bool:
+    """Press Ctrl-C at one of the lines that a call runs in the modules of claims; whether it has so many."""
+    left = number
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        nonlocal left
+        if frame.f_globals["__name__"] not in (module.__name__, whole_file.__name__):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("is_taken", [False, True], ids=["take", "release"])
+def test_ctrl_c_leaves_nothing_behind_whenever_it_comes(is_taken: bool, tmp_path: Path) -> None:
+    number, goes_on = 0, True
+    while goes_on:
+        number += 1
+        with Claims() as claims:
+            if is_taken:
+                claims.take(tmp_path, "song")
+            work = claims.release if is_taken else claims.take
+            goes_on = interrupted_at_line(number, partial(work, tmp_path, "song"))
+        assert list(tmp_path.iterdir()) == [], number
+    assert number > 10
 
 
 def test_a_claim_shows_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
