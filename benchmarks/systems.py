@@ -15,12 +15,13 @@ from partranscribe.released import checkpoint_path
 HERE = Path(__file__).resolve().parent
 
 
-def own_system(model: str, device: str) -> tuple[str, list[str]]:
-    """Name and command of a checkpoint; the name tells its hash."""
+def own_system(model: str, device: str, tuning: str = "auto") -> tuple[str, list[str]]:
+    """Name and command of a checkpoint; the name tells its hash, and the tuning if that is not measured."""
     path = checkpoint_path(model).resolve()
     info = checkpoint_info(path)
-    options = ["--model", str(path), "--device", device, "--quiet"]
-    return f"{info.name} {info.sha256[:8]}", [sys.executable, "-m", "partranscribe", *options]
+    options = ["--model", str(path), "--device", device, "--tuning", tuning, "--quiet"]
+    told = "" if tuning == "auto" else f", A4 = {tuning} Hz"
+    return f"{info.name} {info.sha256[:8]}{told}", [sys.executable, "-m", "partranscribe", *options]
 
 
 def peer_system(peer: str) -> tuple[str, list[str]]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # heavy modules are loaded by the commands that need them
 FORMATS = ("midi", "csv", "json", "tsv")
 ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("float32", "bfloat16")
+LOWEST_TUNING, HIGHEST_TUNING = 220.0, 880.0
 DEFAULT_COMMAND = "transcribe"
 
 
@@ -111,6 +112,20 @@ def _formats(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return tuple(dict.fromkeys(names))
 
 
+def _tuning(ctx: click.Context, parameter: click.Parameter, value: str) -> float | None:
+    """A frequency of A4 in Hz; None to measure it."""
+    if value == "auto":
+        return None
+    try:
+        hertz = float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither auto nor a number") from None
+    if not LOWEST_TUNING < hertz < HIGHEST_TUNING:
+        limits = f"{LOWEST_TUNING:g} and {HIGHEST_TUNING:g}"
+        raise click.BadParameter(f"{value} Hz is not between {limits}: an octave around 440")
+    return hertz
+
+
 def _model_options(function: Any) -> Any:
     for option in (
         click.option("--device", default="auto", metavar="DEVICE", show_default=True,
@@ -125,6 +140,12 @@ def _model_options(function: Any) -> Any:
 _pedal_option = click.option(
     "--pedal-threshold", type=click.IntRange(0, 128), default=64, show_default=True,
     help="Notes of MIDI references last while the sustain pedal (CC64) is at least this (128: never).",
+)  # fmt: skip
+
+
+_tuning_option = click.option(
+    "--tuning", callback=_tuning, default="auto", metavar="HZ|auto", show_default=True,
+    help="Frequency of A4; auto measures it, and leaves pianos alone that are within 20 cents of 440 Hz.",
 )  # fmt: skip
 
 
@@ -187,6 +208,7 @@ def main() -> None:
     help="Begin there; times still count from the start of the file.",
 )
 @click.option("--end", type=_Seconds(min=0, min_open=True), metavar="SECONDS", help="Stop there.")
+@_tuning_option
 @click.option(
     "--reference", type=PATH_OR_URL, help="A note list, or a folder of them, to score the result with."
 )
@@ -248,6 +270,7 @@ def transcribe_command(
     device: str,
     start: float,
     end: float | None,
+    tuning: float | None,
     reference: str | None,
     scores: Path | None,
     pedal_threshold: int,
@@ -318,7 +341,7 @@ def transcribe_command(
             raise click.UsageError(str(error)) from None
         except PartranscribeError as error:
             _fail(error)
-    settings = Settings(model, device, engine, precision, start, end, pedal_threshold)
+    settings = Settings(model, device, engine, precision, start, end, tuning, pedal_threshold)
     timings = Timings()
     pages = next((job.extras[plan.PAGE].folder for job in jobs if plan.PAGE in job.extras), None)
     try:
@@ -485,6 +508,7 @@ def evaluate_command(
     help="The page, an HTML file, or a folder.",
 )
 @_model_options
+@_tuning_option
 @_pedal_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def view_command(
@@ -494,6 +518,7 @@ def view_command(
     output: str,
     model: str,
     device: str,
+    tuning: float | None,
     pedal_threshold: int,
     quiet: bool,
 ) -> None:
@@ -512,7 +537,7 @@ def view_command(
     from .work import Settings, view
 
     job = plan.Job(recording, str(recording), reference=reference)
-    settings = Settings(model, device, pedal_threshold=pedal_threshold)
+    settings = Settings(model, device, tuning=tuning, pedal_threshold=pedal_threshold)
     try:
         folders = [plan.PAGE] if output.endswith(("/", os.sep)) else []
         (job,) = plan.with_extras([job], {plan.PAGE: Path(output)}, [Path(recording.name)], folders)

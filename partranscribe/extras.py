@@ -79,14 +79,22 @@ def _plot(path: Path, contents: Contents, *_: object) -> None:
 def _sound(path: Path, contents: Contents, _: FrontEnd, alive: Alive) -> None:
     from .sonify import write_sound
 
-    write_sound(path, contents.notes, start=contents.start, seconds=contents.seconds, alive=alive)
+    start, seconds = contents.start, contents.seconds
+    write_sound(path, contents.notes, start=start, seconds=seconds, tuning=contents.tuning, alive=alive)
 
 
 def _stereo(path: Path, contents: Contents, _: FrontEnd, alive: Alive) -> None:
     from .sonify import write_stereo
 
-    start, end = contents.start, contents.end
-    write_stereo(path, contents.recording, contents.notes, start=start, end=end, alive=alive)
+    write_stereo(
+        path,
+        contents.recording,
+        contents.notes,
+        start=contents.start,
+        end=contents.end,
+        tuning=contents.tuning,
+        alive=alive,
+    )
 
 
 _WRITERS: dict[str, Callable[[Path, Contents, FrontEnd, Alive], None]] = {

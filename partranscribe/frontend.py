@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .config import FrontEndConfig
+from .tuning import CONCERT_PITCH
 
 _LOG_SHIFT = 7.0
 _LOG_SCALE = 7.0
@@ -38,6 +39,24 @@ def mel_filters(config: FrontEndConfig) -> NDArray[np.float32]:
             dtype=np.float32,
         )
     return filters
+
+
+def tuned_filters(config: FrontEndConfig, tuning: float) -> NDArray[np.float32]:
+    """The same filters at frequencies that have gone up or down with those of a piano.
+
+    As librosa would compute them at another sample rate, which takes a second and 230 MB to load.
+
+    Args:
+        config: sizes; see `FrontEndConfig`.
+        tuning: frequency of A4 in Hz.
+    """
+    lowest, highest = 2595 * np.log10(1 + np.array([config.f_min, config.f_max]) / 700)
+    mels = np.linspace(lowest, highest, config.n_mels + 2)
+    corners = 700 * (10 ** (mels / 2595) - 1) * tuning / CONCERT_PITCH
+    hertz = np.linspace(0, config.sample_rate / 2, config.n_fft // 2 + 1)
+    rising = (hertz - corners[:-2, None]) / np.diff(corners)[:-1, None]
+    falling = (corners[2:, None] - hertz) / np.diff(corners)[1:, None]
+    return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
 
 
 class LogMel(nn.Module):
@@ -68,6 +87,17 @@ class LogMel(nn.Module):
     def half_window(self) -> int:
         """Samples that the first and the last frame reach beyond the audio."""
         return self.config.n_fft // 2
+
+    def tuned(self, tuning: float) -> LogMel:
+        """The front end that hears a piano as if it were at concert pitch.
+
+        Args:
+            tuning: frequency of the piano's A4 in Hz.
+        """
+        if tuning == CONCERT_PITCH:
+            return self
+        filters = torch.from_numpy(tuned_filters(self.config, tuning))
+        return LogMel(self.config, filters).to(self.window.device)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Frames of a whole recording, its edges reflected.

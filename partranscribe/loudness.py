@@ -61,7 +61,7 @@ def brought_to(
     level: float,
     read: Callable[[], Iterable[Samples]],
     sample_rate: int,
-    alive: Callable[[], object] | None = None,
+    heard: Callable[[Samples], object] | None = None,
 ) -> Iterator[Samples]:
     """The blocks of a recording with the gain that brings all of it to a level; a long one is read twice.
 
@@ -69,19 +69,23 @@ def brought_to(
         level: RMS in decibels; 0 leaves the recording as it is.
         read: its blocks, from the beginning.
         sample_rate: of them.
-        alive: called after each block that is heard for its loudness, before the first one is given.
+        heard: called with each block as it is read, before the first one is given.
     """
-    if level == 0:
+    if level == 0 and heard is None:
         yield from read()
         return
     kept: deque[Samples] = deque()
-    gain = np.float32(gain_to(level, loudness(_keeping(read(), kept, sample_rate, alive), sample_rate)))
+    loud = loudness(_keeping(read(), kept, sample_rate, heard), sample_rate)
+    gain = np.float32(gain_to(level, loud) if level else 1.0)
     for block in _taken(kept) if kept else read():
         yield block * gain
 
 
 def _keeping(
-    blocks: Iterable[Samples], kept: deque[Samples], sample_rate: int, alive: Callable[[], object] | None
+    blocks: Iterable[Samples],
+    kept: deque[Samples],
+    sample_rate: int,
+    heard: Callable[[Samples], object] | None,
 ) -> Iterator[Samples]:
     """The same blocks, of which none is kept once there are too many."""
     samples = 0
@@ -91,8 +95,8 @@ def _keeping(
             kept.append(block)
         else:
             kept.clear()
-        if alive is not None:
-            alive()
+        if heard is not None:
+            heard(block)
         yield block
 
 

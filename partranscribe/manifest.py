@@ -26,6 +26,7 @@ from .errors import OutputError
 from .file_lock import lock
 from .owner import Owner
 from .paths import sha256_of
+from .tuning import CONCERT_PITCH
 from .whole_file import partial_name, remove_abandoned, remove_own
 
 NAME = "partranscribe.jsonl"
@@ -78,6 +79,7 @@ class Entry:
         outputs: SHA-256 of each format.
         extras: what else was made of it, by its place.
         notes, duration_s, seconds: how many were found, of how much audio, in what time.
+        tuning_hz: frequency of A4 that it was transcribed with.
         origin: where the recording is, seen from the manifest's folder; empty where it was not told.
         finished: when, in UTC.
     """
@@ -92,6 +94,7 @@ class Entry:
     notes: int
     duration_s: float
     seconds: float
+    tuning_hz: float = CONCERT_PITCH
     extras: Mapping[str, Made] = field(default_factory=dict)
     origin: str = ""
     finished: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
@@ -107,7 +110,7 @@ class Entry:
         return (
             all(isinstance(text, str) for text in texts)
             and all(isinstance(count, int) for count in counts)
-            and all(math.isfinite(number) for number in (self.duration_s, self.seconds))
+            and all(math.isfinite(number) for number in (self.duration_s, self.seconds, self.tuning_hz))
             and isinstance(self.work, dict)
         )
 

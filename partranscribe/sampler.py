@@ -23,6 +23,7 @@ from .note_array import (
     next_strikes,
 )
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES
+from .tuning import CONCERT_PITCH
 
 Audio = NDArray[np.float32]
 
@@ -97,7 +98,9 @@ class _Sample(NamedTuple):
     level: float
 
 
-def load_instrument(audio: Path, table: Path, sample_rate: int = 16_000) -> Instrument:
+def load_instrument(
+    audio: Path, table: Path, sample_rate: int = 16_000, tuning: float = CONCERT_PITCH
+) -> Instrument:
     """Cut the samples of a piano out of one file, level them, and resample the nearest to every key.
 
     Some pianos come with every sample at full scale, others as loud as they were played. So every sample gets
@@ -109,6 +112,7 @@ def load_instrument(audio: Path, table: Path, sample_rate: int = 16_000) -> Inst
         table: CSV with `start`, `length` (in samples of the file), `pitch` (the key that was sampled),
             `velocity_low` (the lowest velocity of its layer) and `microphone`.
         sample_rate: of the sounds.
+        tuning: frequency of A4 in Hz, if the samples were at concert pitch.
 
     Raises:
         ValueError: there is no sample.
@@ -120,6 +124,7 @@ def load_instrument(audio: Path, table: Path, sample_rate: int = 16_000) -> Inst
         raise ValueError("the table tells of no sample")
     layers = sorted({int(row["velocity_low"]) for row in rows})
     pitches = range(LOWEST_PITCH, HIGHEST_PITCH + 1)
+    rate = file_rate / sample_rate * tuning / CONCERT_PITCH
     sounds = {}
     for microphone in sorted({row["microphone"] for row in rows}):
         samples = [
@@ -133,7 +138,7 @@ def load_instrument(audio: Path, table: Path, sample_rate: int = 16_000) -> Inst
         levels = balance(np.clip(pitches, min(sampled), max(sampled))) - balance(_MIDDLE_C) + _LOUDEST_DB
         sounds[microphone] = [
             [
-                _sound(_nearest(samples, pitch, layer), pitch, level, file_rate / sample_rate)
+                _sound(_nearest(samples, pitch, layer), pitch, level, rate)
                 for pitch, level in zip(pitches, levels, strict=True)
             ]
             for layer in range(len(layers))

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from .plan import Job
 from .score import Measure, Score, average
+from .tuning import CONCERT_PITCH
 from .work import Outcome, Watcher
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ def summary(outcome: Outcome) -> str:
     speed = outcome.duration / outcome.seconds if outcome.seconds else 0.0
     count = "1 note" if outcome.notes == 1 else f"{outcome.notes} notes"
     line = f"{job.name}: {count} in {_clock(outcome.duration)} → {written} ({speed:.1f}× real time)"
+    if outcome.tuning != CONCERT_PITCH:
+        line = f"{line}, A4 = {outcome.tuning:g} Hz"
     return line if outcome.score is None else f"{line}, note F1 {_percent(outcome.score.note.f1, 1)} %"
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from .errors import OutputError
 from .note_array import note_array
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note, in_order
 from .sampler import Instrument, Voices, load_instrument
+from .tuning import CONCERT_PITCH
 from .whole_file import foreign, whole_file
 
 FORMATS = {
@@ -47,6 +48,7 @@ def write_sound(
     *,
     start: float = 0.0,
     seconds: float | None = None,
+    tuning: float = CONCERT_PITCH,
     alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Write notes as sound, whole or not at all, in memory that does not grow with its length.
@@ -60,13 +62,14 @@ def write_sound(
         notes: in any order; those on keys that a piano does not have are left out.
         start: seconds of the notes' time at which the sound begins, >= 0.
         seconds: how long it is; None to end when the last note has died away.
+        tuning: frequency of A4 in Hz.
         alive: is called now and then, for one who waits.
 
     Raises:
         OutputError: the ending is unknown, the length is, or the file cannot be written.
     """
     check_format(path)
-    voices = _voices(notes)
+    voices = _voices(notes, tuning)
     first = round(start * SAMPLE_RATE)
     samples = voices.end - first if seconds is None else round(seconds * SAMPLE_RATE)
     if seconds is None and samples <= 0:
@@ -83,6 +86,7 @@ def write_stereo(
     *,
     start: float = 0.0,
     end: float | None = None,
+    tuning: float = CONCERT_PITCH,
     alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a recording on the left and its notes on the right, as `write_sound` does, for as long as it is.
@@ -95,6 +99,7 @@ def write_stereo(
         notes: in any order, in the time of the recording.
         start: seconds from the start of the recording at which the sound begins, >= 0.
         end: seconds from there at which it ends; None for the end of the recording.
+        tuning: frequency of A4 in Hz.
         alive: is called now and then, for one who waits.
 
     Raises:
@@ -102,7 +107,7 @@ def write_stereo(
         OutputError: the ending is unknown, or the file cannot be written.
     """
     check_format(path)
-    voices = _voices(notes)
+    voices = _voices(notes, tuning)
     first = round(start * SAMPLE_RATE)
 
     def recorded() -> Iterator[Samples]:
@@ -138,15 +143,15 @@ def refuse_other(path: Path) -> None:
     raise foreign(path)
 
 
-@cache
-def piano() -> Instrument:
+@lru_cache(maxsize=2)
+def piano(tuning: float = CONCERT_PITCH) -> Instrument:
     """The sampled piano of the package, at `SAMPLE_RATE`."""
-    return load_instrument(_PIANO / "upright.opus", _PIANO / "upright.csv", SAMPLE_RATE)
+    return load_instrument(_PIANO / "upright.opus", _PIANO / "upright.csv", SAMPLE_RATE, tuning)
 
 
-def _voices(notes: Iterable[Note]) -> Voices:
+def _voices(notes: Iterable[Note], tuning: float) -> Voices:
     playable = [note for note in notes if LOWEST_PITCH <= note.pitch <= HIGHEST_PITCH]
-    return Voices(note_array(in_order(playable)), piano())
+    return Voices(note_array(in_order(playable)), piano(tuning))
 
 
 def _parts(voices: Voices, first: int, samples: int) -> Iterator[Samples]:

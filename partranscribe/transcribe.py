@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from .decode import (
     initial_state,
 )
 from .errors import AudioError, DeviceError
-from .frontend import Spans
+from .frontend import LogMel, Spans
 from .loudness import brought_to
 from .model import Features
 from .note_io import without_overlaps
@@ -38,6 +38,7 @@ from .notes import Note
 from .posteriors import PosteriorCollector, posterior_collector
 from .released import DEFAULT_NAME, checkpoint_path
 from .timings import Timings
+from .tuning import CONCERT_PITCH, TuningMeter
 from .whole_file import whole_file
 
 _GROUP_FRAMES = 96
@@ -56,10 +57,12 @@ class Transcription:
     Args:
         notes: in order, no two of one pitch overlapping; times count from the start of the file.
         duration: seconds of audio that were transcribed.
+        tuning: frequency of A4 in Hz that it was transcribed with.
     """
 
     notes: list[Note]
     duration: float
+    tuning: float = CONCERT_PITCH
 
 
 def resolve_device(name: str) -> torch.device:
@@ -117,11 +120,16 @@ class Transcriber:
             info if decode is None else replace(info, config=replace(info.config, decode=decode))
         )
         self.log_mel = load_front_end(info, self.device)
+        self._tuned = lru_cache(_TOGETHER_ON_CUDA)(self.log_mel.tuned)
         self._acoustic = acoustic(self.model, self.device, engine, precision)
         self._loop = compiled_loop(self.model) if self._acoustic.name == "openvino" else None
         self.precision = precision
         self.timings = timings or Timings()
         self.together = together or (_TOGETHER_ON_CUDA if self.device.type == "cuda" else 1)
+
+    def front_end(self, tuning: float = CONCERT_PITCH) -> LogMel:
+        """That of the model, for a piano whose A4 has a frequency in Hz."""
+        return self.log_mel if tuning == CONCERT_PITCH else self._tuned(tuning)
 
     def about(self) -> dict[str, Any]:
         """The model's name, checkpoint hash, settings and precision, as JSON outputs carry them."""
@@ -138,6 +146,7 @@ class Transcriber:
         *,
         start: float = 0.0,
         end: float | None = None,
+        tuning: float | None = None,
         progress: ProgressCallback | None = None,
         posteriors: str | Path | None = None,
     ) -> Transcription:
@@ -146,8 +155,9 @@ class Transcriber:
         Args:
             path: of a file in any format that `audio.read_blocks` reads.
             start, end: seconds between which it is transcribed; times still count from the file's start.
+            tuning: frequency of A4 in Hz; None to measure it, as `tuning.TuningMeter` does.
             progress: called with the seconds of audio that are done; from a thread of its own, and with 0,
-                while the loudness of the recording is measured.
+                while the loudness and the tuning of the recording are measured.
             posteriors: a file to write, whole or not at all, with what `posteriors` tells.
 
         Raises:
@@ -155,7 +165,7 @@ class Transcriber:
             DeviceError: the device has not enough memory.
             OutputError: the posteriors cannot be written.
         """
-        piece = _Piece.of_file(self, Path(path), start, end, progress)
+        piece = _Piece.of_file(self, Path(path), start, end, tuning, progress)
         if posteriors is None:
             return self._transcribe(piece)
         with whole_file(Path(posteriors)) as file, posterior_collector(file.parent) as collector:
@@ -170,6 +180,7 @@ class Transcriber:
         *,
         start: float = 0.0,
         end: float | None = None,
+        tuning: float | None = None,
         progress: Callable[[int, float], None] | None = None,
     ) -> Iterator[Transcription | AudioError]:
         """The notes of each audio file, or why there are none, in the order of the files.
@@ -181,14 +192,14 @@ class Transcriber:
 
         Args:
             paths: of the files; those of similar length should be next to each other.
-            start, end: as for `transcribe`.
+            start, end, tuning: as for `transcribe`.
             progress: called with the index of a file and the seconds of its audio that are done; also from
                 other threads, as by `transcribe`.
 
         Raises:
             DeviceError: the device has not enough memory for one file.
         """
-        begin = partial(self._group, paths, start, end, progress)
+        begin = partial(self._group, paths, start, end, tuning, progress)
         done, coming = 0, begin(0)
         try:
             while (group := coming).pieces:
@@ -211,13 +222,14 @@ class Transcriber:
         paths: Sequence[str | Path],
         start: float,
         end: float | None,
+        tuning: float | None,
         progress: Callable[[int, float], None] | None,
         first: int,
     ) -> _Group:
         """As many files as are taken side by side, from one of them on; none after the last."""
         return _Group(
             _Piece.of_file(
-                self, Path(path), start, end, None if progress is None else partial(progress, index)
+                self, Path(path), start, end, tuning, None if progress is None else partial(progress, index)
             )
             for index, path in enumerate(paths[first : first + self.together], first)
         )
@@ -291,10 +303,8 @@ class Transcriber:
                         found[row] = window
                 except AudioError as error:
                     errors[row] = error
-            with self.timings.stage("log-mel"):
-                mels = self.log_mel.of_spans([*spans.values()])
             rows = []  # those whose windows are not complete yet
-            for row, mel in zip(spans, mels, strict=True):
+            for row, mel in self._mels(spans, sources).items():
                 window = sources[row].cutter.push(mel)
                 if window is None:
                     rows.append(row)
@@ -302,11 +312,24 @@ class Transcriber:
                     found[row] = window
         return found
 
-    def transcribe_audio(self, audio: NDArray[np.floating]) -> Transcription:
+    def _mels(
+        self, spans: Mapping[int, NDArray[np.float32]], sources: Sequence[_Windows]
+    ) -> dict[int, Tensor]:
+        """Log-mel frames of a span of each row, those of one tuning side by side."""
+        found: dict[int, Tensor] = {}
+        with self.timings.stage("log-mel"):
+            for tuning in {sources[row].tuning for row in spans}:
+                rows = [row for row in spans if sources[row].tuning == tuning]
+                mels = self.front_end(tuning).of_spans([spans[row] for row in rows])
+                found.update(zip(rows, mels, strict=True))
+        return found
+
+    def transcribe_audio(self, audio: NDArray[np.floating], *, tuning: float | None = None) -> Transcription:
         """The notes of audio in memory: (samples,), mono, at the front end's sample rate.
 
         Args:
             audio: floats, of which full scale is -1 to 1.
+            tuning: as for `transcribe`.
 
         Raises:
             AudioError: it is no such audio, or too short for one spectrum.
@@ -317,13 +340,17 @@ class Transcriber:
         if not np.isfinite(audio).all():
             raise AudioError("some samples are not finite; check where the audio comes from")
         front_end, samples = self.info.config.front_end, audio.astype(np.float32, copy=False)
-        return self.transcribe_blocks(brought_to(front_end.level, lambda: [samples], front_end.sample_rate))
+        heard = TuningMeter(front_end.sample_rate) if tuning is None else tuning
+        push = heard.push if isinstance(heard, TuningMeter) else None
+        blocks = brought_to(front_end.level, lambda: [samples], front_end.sample_rate, push)
+        return self._transcribe(_Piece(self, blocks, 0.0, tuning=heard))
 
     def transcribe_blocks(
         self,
         blocks: Iterable[NDArray[np.float32]],
         *,
         start: float = 0.0,
+        tuning: float = CONCERT_PITCH,
         progress: ProgressCallback | None = None,
     ) -> Transcription:
         """The notes of audio that comes in blocks; they do not depend on where it is cut.
@@ -332,12 +359,13 @@ class Transcriber:
             blocks: (samples,) each, mono, at the front end's sample rate, and as a whole at its level: see
                 `loudness.brought_to`.
             start: seconds that are added to all times.
+            tuning: frequency of A4 in Hz.
             progress: called with the seconds of audio that are done.
 
         Raises:
             AudioError: there is too little audio for one spectrum.
         """
-        return self._transcribe(_Piece(self, blocks, start, progress=progress))
+        return self._transcribe(_Piece(self, blocks, start, tuning=tuning, progress=progress))
 
     def _transcribe(self, piece: _Piece, posteriors: PosteriorCollector | None = None) -> Transcription:
         with suppress(torch.cuda.OutOfMemoryError):
@@ -376,6 +404,7 @@ class _Piece:
         start: seconds that are added to all times.
         lead: frames from before that time, of which no notes are wanted.
         seconds: how much is wanted from there on; None for all that comes.
+        tuning: frequency of A4 in Hz, or what has heard all blocks before the first one is given.
         name: what an error calls it, for example a path.
         remedy: what an error advises when there is too little audio.
         progress: called with the seconds of audio that are done.
@@ -388,6 +417,7 @@ class _Piece:
         start: float,
         lead: int = 0,
         seconds: float | None = None,
+        tuning: float | TuningMeter = CONCERT_PITCH,
         name: str = "audio",
         remedy: str = "give more",
         progress: ProgressCallback | None = None,
@@ -396,7 +426,8 @@ class _Piece:
         self._config, self._timings = transcriber.info.config, transcriber.timings
         self._blocks, self._start, self._lead, self._seconds = blocks, start, lead, seconds
         group = _GROUP_FRAMES_ON_CUDA if transcriber.device.type == "cuda" else _GROUP_FRAMES
-        self._log_mel, self._spans = transcriber.log_mel, Spans(self._config.front_end, group)
+        self._front_end, self._tuning = transcriber.front_end, tuning
+        self._spans = Spans(self._config.front_end, group)
         self._collector = NoteCollector(self._config.front_end.seconds_per_frame, self._config.decode)
         self._notes: list[Note] = []
         self._frames = 0
@@ -412,9 +443,10 @@ class _Piece:
         path: Path,
         start: float,
         end: float | None,
+        tuning: float | None,
         progress: ProgressCallback | None,
     ) -> _Piece:
-        """A file, or the part of it between two times; 0 is done while its loudness is measured.
+        """A file, or the part of it between two times; 0 is done while its loudness and tuning are measured.
 
         Of a part, what is around it is heard, too: else notes that sound at its edges would be struck there.
         """
@@ -425,11 +457,23 @@ class _Piece:
         read = partial(
             read_blocks, path, rate, start=start, end=end, before=lead * hop / rate, beyond=tail / rate
         )
-        alive = None if progress is None else partial(progress, 0.0)
-        blocks = brought_to(config.front_end.level, read, rate, alive)
+        heard = TuningMeter(rate) if tuning is None else tuning
+
+        def hear(block: NDArray[np.float32]) -> None:
+            if isinstance(heard, TuningMeter):
+                heard.push(block)
+            if progress is not None:
+                progress(0.0)
+
+        blocks = brought_to(config.front_end.level, read, rate, hear)
         remedy = "is the file complete?" if end is None and not start else "choose a longer part"
         seconds = None if end is None else end - start
-        return cls(transcriber, blocks, start, lead, seconds, str(path), remedy, progress)
+        return cls(transcriber, blocks, start, lead, seconds, heard, str(path), remedy, progress)
+
+    @property
+    def tuning(self) -> float:
+        """Frequency of A4 in Hz; if it is measured, that is done when the first span comes."""
+        return self._tuning.hertz if isinstance(self._tuning, TuningMeter) else self._tuning
 
     @property
     def margin(self) -> int:
@@ -460,7 +504,7 @@ class _Piece:
 
     def _mel(self, span: NDArray[np.float32]) -> Tensor:
         with self._timings.stage("log-mel"):
-            return self._log_mel.of_span(span)
+            return self._front_end(self.tuning).of_span(span)
 
     def take(self, frames: Frames) -> Frames:
         """What was decoded of the next frames; gives those that are of the wanted part."""
@@ -498,7 +542,7 @@ class _Piece:
         begin_before = min(last, self._spans.samples / front_end.sample_rate - front_end.seconds_per_frame)
         begun = [note for note in notes if first <= note.onset < begin_before]
         placed = [_placed(note, self._start - first, last) for note in begun]
-        return Transcription(notes=without_overlaps(placed), duration=self._duration)
+        return Transcription(without_overlaps(placed), self._duration, self.tuning)
 
 
 def _full_precision() -> AbstractContextManager[None]:
@@ -517,7 +561,13 @@ class _Windows:
     """
 
     def __init__(self, piece: _Piece) -> None:
+        self._piece = piece
         self.spans, self.cutter = Ahead(piece.spans(), _WAITING), WindowCutter(piece.margin)
+
+    @property
+    def tuning(self) -> float:
+        """See `_Piece.tuning`."""
+        return self._piece.tuning
 
 
 class _Group:

@@ -21,6 +21,7 @@ from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
 from .paths import is_file
 from .score import compare, match, score
 from .template import MARK, bytes_element, data_element, template
+from .tuning import CONCERT_PITCH
 from .whole_file import check_no_link_out, refuse_unmarked, whole_file
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Contents:
     start: float = 0.0
     end: float | None = None
     seconds: float | None = None
+    tuning: float = CONCERT_PITCH
 
 
 def write_view(
@@ -118,6 +120,7 @@ def page_data(contents: Contents, seconds: float, config: FrontEndConfig) -> dic
     return {
         "recording": contents.recording.name,
         "notes_from": contents.notes_from,
+        "tuning_hz": contents.tuning,
         "reference_name": contents.reference_name,
         "made_by": f"partranscribe {__version__}",
         "start_s": contents.start,
@@ -162,6 +165,8 @@ def _comparison(contents: Contents) -> dict[str, Any] | None:
 
 def _remarks(contents: Contents, end: float) -> Iterator[str]:
     """What a reader should know before looking at the page."""
+    if contents.tuning != CONCERT_PITCH:
+        yield f"The piano is tuned to A4 = {contents.tuning:g} Hz, and its spectrogram is drawn for that."
     if not contents.notes:
         yield "There are no notes in this transcription."
     lists = (("transcription", contents.notes), ("reference", contents.reference or ()))

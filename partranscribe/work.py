@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from .audio import check_there, probe, unreachable
+from .audio import check_there, probe, read_blocks, unreachable
 from .errors import AudioError, DeviceError, NoteFileError, OutputError, PartranscribeError
 from .manifest import Entry, Made, Manifest, key_of, manifest_of
 from .note_io import PEDAL_THRESHOLD, TELLING, WRITERS, format_of, read_notes
@@ -24,6 +24,7 @@ from .plan import PAGE, PLOT, POSTERIORS, SOUND, STEREO, Job
 from .released import DEFAULT_NAME, checkpoint_path
 from .remote import appearing, fetched, is_remote, is_url, location, named, told
 from .score import Score, begun_between, read_reference, score
+from .tuning import CONCERT_PITCH, measured
 from .whole_file import check_place, partial_name
 
 if TYPE_CHECKING:  # torch is loaded when there is something to transcribe
@@ -49,6 +50,7 @@ class Settings:
     Args:
         model, device, engine, precision: see `Transcriber`.
         start, end: seconds of every recording between which it is transcribed.
+        tuning: frequency of A4 in Hz; None to measure that of each recording.
         pedal_threshold: for references in MIDI, see `note_io.read_notes`.
     """
 
@@ -58,6 +60,7 @@ class Settings:
     precision: str = "float32"
     start: float = 0.0
     end: float | None = None
+    tuning: float | None = None
     pedal_threshold: int = PEDAL_THRESHOLD
 
     def transcriber(self, timings: Timings | None = None) -> Transcriber:
@@ -89,6 +92,7 @@ class Settings:
             "precision": self.precision,
             "start_s": self.start,
             "end_s": self.end,
+            "tuning_hz": self.tuning,
         }
 
     def compared_with(self, job: Job, kind: str) -> str:
@@ -115,6 +119,7 @@ class Outcome:
         job: the job.
         notes: how many notes were found.
         duration: seconds of audio.
+        tuning: frequency of A4 in Hz that it was transcribed with.
         seconds: time that it took.
         score: against the reference, if there is one.
         error: what went wrong, if something did; the outputs may be there all the same where only the
@@ -126,6 +131,7 @@ class Outcome:
     job: Job
     notes: int = 0
     duration: float = 0.0
+    tuning: float = CONCERT_PITCH
     seconds: float = 0.0
     score: Score | None = None
     error: PartranscribeError | None = None
@@ -268,7 +274,7 @@ def _transcribe(
     begun: Sequence[_Begun], transcriber: Transcriber, settings: Settings, watcher: Watcher
 ) -> Iterator[Transcription | PartranscribeError]:
     """The notes of each, or why there are none. What fails them all is looked for in each alone."""
-    start, end = settings.start, settings.end
+    start, end, tuning = settings.start, settings.end, settings.tuning
     if len(begun) > 1 and not any(one.posteriors for one in begun):
         try:
             yield from list(
@@ -276,6 +282,7 @@ def _transcribe(
                     [one.file for one in begun],
                     start=start,
                     end=end,
+                    tuning=tuning,
                     progress=lambda row, seconds: watcher.advanced(begun[row].job, seconds),
                 )
             )
@@ -286,7 +293,9 @@ def _transcribe(
             traceback.print_exc()
     for one in begun:
         progress = partial(watcher.advanced, one.job)
-        hear = partial(transcriber.transcribe, one.file, start=start, end=end, progress=progress)
+        hear = partial(
+            transcriber.transcribe, one.file, start=start, end=end, tuning=tuning, progress=progress
+        )
         if one.posteriors is not None:
             hear = partial(hear, posteriors=one.posteriors)
         result = _guarded(one.job, hear)
@@ -321,7 +330,9 @@ def _finish(
             for name, path in job.outputs.items():
                 stack.enter_context(appearing(path, contents[name]))
             seconds = time.perf_counter() - begun.began
-            done = Outcome(job, len(result.notes), result.duration, seconds, source_sha256=source)
+            done = Outcome(
+                job, len(result.notes), result.duration, result.tuning, seconds, source_sha256=source
+            )
             # Before they take their places, so that nobody ever takes them for another's.
             if job.folder is not None:
                 manifest = manifests.setdefault(job.folder, manifest_of(job.folder))
@@ -348,8 +359,8 @@ def _finish(
         with transcriber.timings.stage("extras"):
             write_extras(
                 job.extras,
-                _contents(job, settings, result.notes, transcriber.info.name, wanted, result.duration),
-                lambda: transcriber.log_mel,
+                _contents(job, settings, result.notes, transcriber.info.name, wanted, done),
+                lambda: transcriber.front_end(result.tuning),
                 begun.posteriors,
                 alive,
                 enter,
@@ -375,7 +386,13 @@ def view(job: Job, notes: Path, settings: Settings) -> None:
     _refuse_note_list(job.source)
     written = read_notes(notes, pedal_threshold=settings.pedal_threshold)
     wanted = _wanted(job, settings, settings.end)
-    write_extras(job.extras, _contents(job, settings, written, notes.name, wanted), settings.front_end)
+    front_end = settings.front_end()
+    tuning = settings.tuning
+    if tuning is None:
+        rate = front_end.config.sample_rate
+        tuning = measured(read_blocks(job.source, rate, start=settings.start, end=settings.end), rate)
+    contents = _contents(job, settings, written, notes.name, wanted, Outcome(job, tuning=tuning))
+    write_extras(job.extras, contents, lambda: front_end.tuned(tuning))
 
 
 def _contents(
@@ -384,7 +401,7 @@ def _contents(
     notes: Sequence[Note],
     notes_from: str,
     wanted: Sequence[Note] | None,
-    seconds: float | None = None,
+    heard: Outcome,
 ) -> Contents:
     from .view import Contents
 
@@ -396,7 +413,8 @@ def _contents(
         reference_name="" if job.reference is None else job.reference.name,
         start=settings.start,
         end=settings.end,
-        seconds=seconds,
+        seconds=heard.duration or None,
+        tuning=heard.tuning,
     )
 
 
@@ -436,6 +454,7 @@ def _entry(
         extras=extras,
         notes=done.notes,
         duration_s=round(done.duration, 4),
+        tuning_hz=done.tuning,
         seconds=round(done.seconds, 3),
         origin=_origin(done.job.source, manifest.folder),
     )
@@ -565,6 +584,7 @@ def keep(job: Job, reason: str, settings: Settings, entry: Entry | None = None) 
             outcome,
             notes=entry.notes,
             duration=entry.duration_s,
+            tuning=entry.tuning_hz,
             seconds=entry.seconds,
             source_sha256=entry.source_sha256,
         )
@@ -611,4 +631,5 @@ def _about(
         "duration_s": None if duration is None else round(duration, 4),
         "start_s": start,
         "end_s": round(start + result.duration, 4),
+        "tuning_hz": result.tuning,
     }

@@ -271,6 +271,14 @@ def test_what_is_done_is_kept_and_needs_no_model(
     assert names(tmp_path / "out") == sorted(before)
 
 
+def test_what_is_kept_tells_its_tuning(tmp_path: Path, settings: Settings) -> None:
+    jobs = plan([songs(tmp_path / "in")], tmp_path / "out")
+    for _ in range(2):
+        result = run(jobs, replace(settings, tuning=415.0), processes=0)
+        assert {outcome.tuning for outcome in result.outcomes} == {415.0}
+    assert {outcome.kept for outcome in result.outcomes} == {"done before"}
+
+
 def test_a_changed_recording_is_done_again_alone(tmp_path: Path, settings: Settings) -> None:
     jobs = plan([songs(tmp_path / "in")], tmp_path / "out", ["csv"])
     run(jobs, settings, processes=0)

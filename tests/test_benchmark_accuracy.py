@@ -87,6 +87,16 @@ def test_recordings_may_be_kept_as_opus(folder: Path, tmp_path: Path) -> None:
     assert 0 < np.std(coded - plain) < 0.5 * np.std(plain)
 
 
+def test_recordings_may_be_played_faster(folder: Path, tmp_path: Path) -> None:
+    speed = 2 ** (40 / 1200)
+    test_set = accuracy.prepare(folder, tmp_path, cents=40)
+    assert test_set.name.startswith("set, +40 cents (2 pieces")
+    lengths = [soundfile.info(path).duration for path in (folder / "one.flac", test_set.audio["one"])]
+    assert lengths[0] / lengths[1] == pytest.approx(speed, rel=1e-3)
+    for note, before in zip(test_set.references["one"], NOTES, strict=True):
+        assert (note.onset * speed, note.offset * speed) == pytest.approx((before.onset, before.offset))
+
+
 def test_part_of_some_pieces_is_measured(folder: Path, tmp_path: Path) -> None:
     test_set = accuracy.prepare(folder, tmp_path, only="t*", start=0.7, end=1.2)
     assert list(test_set.audio) == ["below_two"]
@@ -192,7 +202,17 @@ def test_checkpoint_is_measured_piece_by_piece(
 
 
 @pytest.mark.parametrize(
-    "more", [["--end", 1], ["--only", "*1"], ["--rt60", 0.5], ["--opus"], ["--model", "b"], ["folder"]]
+    "more",
+    [
+        ["--end", 1],
+        ["--only", "*1"],
+        ["--rt60", 0.5],
+        ["--opus"],
+        ["--cents", 20],
+        ["--tuning", 440],
+        ["--model", "b"],
+        ["folder"],
+    ],
 )
 def test_release_needs_the_plain_measurement(
     more: list[object], measure: Callable[..., None], capsys: pytest.CaptureFixture[str]

@@ -26,6 +26,7 @@ from partranscribe.errors import OutputError
 from partranscribe.note_io import PEDAL_THRESHOLD, WRITERS, read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.released import released
+from partranscribe.tuning import HIGHEST, LOWEST
 from synth import write_audio
 
 RATE = 16_000
@@ -230,6 +231,26 @@ def test_the_precision_is_told_in_json(song: Path, model: list[str], tmp_path: P
         result = call(song, "-o", tmp_path / "notes.json", "--precision", precision, *model)
         assert result.exit_code == 0
         assert json.loads((tmp_path / "notes.json").read_text())["precision"] == precision
+
+
+def test_the_tuning_is_told_wherever_it_is_not_concert_pitch(
+    song: Path, model: list[str], tmp_path: Path
+) -> None:
+    for tuning in ("auto", "452.5"):
+        notes, report = tmp_path / "notes.json", tmp_path / "report.json"
+        result = call(song, "-o", notes, "--tuning", tuning, "--report", report, *model)
+        assert result.exit_code == 0
+        hertz = 440.0 if tuning == "auto" else float(tuning)
+        assert json.loads(notes.read_text())["tuning_hz"] == hertz
+        assert json.loads(report.read_text())["files"][0]["tuning_hz"] == hertz
+        assert ("A4 = 452.5 Hz" in result.stdout) == (tuning != "auto")
+
+
+@pytest.mark.parametrize("tuning", ["", "A", "nan", "0", "220", "880", "-440"])
+def test_a_tuning_that_is_none_is_wrong_usage(tuning: str, song: Path, model: list[str]) -> None:
+    result = call(song, f"--tuning={tuning}", *model)
+    assert result.exit_code == 2
+    assert "--tuning" in result.stderr
 
 
 def test_an_unknown_engine_is_wrong_usage(song: Path, model: list[str]) -> None:
@@ -689,8 +710,9 @@ def test_evaluate_tells_of_a_folder_that_cannot_be_listed(
 
 
 def test_choices_and_defaults_are_those_of_what_does_the_work() -> None:
-    there = (tuple(WRITERS), ENGINES, PRECISIONS)
-    assert there == (cli.FORMATS, cli.ENGINES, cli.PRECISIONS)
+    there = (tuple(WRITERS), ENGINES, PRECISIONS, (LOWEST, HIGHEST))
+    tunings = (cli.LOWEST_TUNING, cli.HIGHEST_TUNING)
+    assert there == (cli.FORMATS, cli.ENGINES, cli.PRECISIONS, tunings)
     defaults = {option.name: option.default for option in main.commands["transcribe"].params}
     assert defaults["time_limit"] == TIME_LIMIT
     assert defaults["pedal_threshold"] == PEDAL_THRESHOLD

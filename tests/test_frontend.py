@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from conftest import swelling_noise
 from partranscribe.config import FrontEndConfig
-from partranscribe.frontend import LogMel, LogMelStream, mel_filters
+from partranscribe.frontend import LogMel, LogMelStream, mel_filters, tuned_filters
 
 HALF_WINDOW, HOP, GROUP = 2048, 512, 8
 SMALL = FrontEndConfig(n_mels=32)
@@ -72,6 +73,32 @@ def test_filters_are_triangles_of_height_one() -> None:
     assert filters.shape == (700, 2049)
     assert filters.min() == 0
     assert 0.95 < filters[-100:].max() <= 1
+
+
+@pytest.mark.parametrize("tuning", [415.0, 440.0, 452.5])
+def test_tuned_filters_are_those_of_librosa_at_another_rate(tuning: float) -> None:
+    rate = 16_000 * 440 / tuning
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Empty filters detected")
+        expected = librosa.filters.mel(
+            sr=rate, n_fft=4096, n_mels=700, fmin=27.5, fmax=8000, htk=True, norm=None
+        )
+    np.testing.assert_allclose(tuned_filters(FrontEndConfig(), tuning), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("tuning", [415.0, 452.5])
+def test_a_tuned_front_end_hears_another_tuning_as_concert_pitch(log_mel: LogMel, tuning: float) -> None:
+    def heard(front_end: LogMel, hertz: float) -> NDArray[np.float32]:
+        tone = np.sin(2 * np.pi * hertz * np.arange(8192) / 16_000).astype(np.float32)
+        return np.asarray(front_end(torch.from_numpy(tone)).numpy()[8])
+
+    tuned = log_mel.tuned(tuning)
+    assert log_mel.tuned(440.0) is log_mel
+    for hertz in (440.0, 1000.0, 3000.0):
+        expected = heard(log_mel, hertz)
+        moved = heard(tuned, hertz * tuning / 440)
+        assert moved.argmax() == expected.argmax()
+        assert moved.max() == pytest.approx(expected.max(), abs=0.05)
 
 
 @pytest.mark.parametrize("samples", [2049, 2559, 2560, 2561, 5120, 5121, 16_000])

@@ -81,13 +81,14 @@ def test_a_recording_is_brought_to_a_level_as_a_whole_and_a_long_one_read_twice(
     assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
 
 
-def test_each_block_that_is_heard_for_its_loudness_is_a_sign_of_life() -> None:
-    told: list[bool] = []
-    blocks = brought_to(-35.0, lambda: iter((sine(2), sine(2, 0.05))), RATE, lambda: told.append(True))
+@pytest.mark.parametrize("level", [-35.0, 0.0])
+def test_all_blocks_are_heard_as_they_are_before_the_first_is_given(level: float) -> None:
+    heard: list[NDArray[np.float32]] = []
+    blocks = brought_to(level, lambda: iter((sine(2), sine(2, 0.05))), RATE, heard.append)
     next(blocks)
-    assert len(told) == 2
+    np.testing.assert_array_equal(heard, [sine(2), sine(2, 0.05)])
     assert len(list(blocks)) == 1
-    assert len(told) == 2
+    assert len(heard) == 2
 
 
 def test_samples_are_the_same_however_long_the_recording_is(monkeypatch: pytest.MonkeyPatch) -> None:

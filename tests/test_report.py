@@ -38,7 +38,14 @@ def test_every_recording_has_a_row_in_the_order_of_the_call(tmp_path: Path) -> N
         Outcome(bad, error=AudioError("in/bad.wav: the file is empty")),
     ]
     document = written(tmp_path / "report.json", JOBS, Result(outcomes, interrupted=True, seconds=3.00049))
-    unmade = {"source_sha256": None, "notes": 0, "duration_s": 0.0, "seconds": 0.0, "score": None}
+    unmade = {
+        "source_sha256": None,
+        "notes": 0,
+        "duration_s": 0.0,
+        "tuning_hz": 440.0,
+        "seconds": 0.0,
+        "score": None,
+    }
     assert document == {
         "format": "partranscribe-report",
         "version": 1,
@@ -67,6 +74,7 @@ def test_every_recording_has_a_row_in_the_order_of_the_call(tmp_path: Path) -> N
                 "source_sha256": "ab",
                 "notes": 12,
                 "duration_s": 1.5,
+                "tuning_hz": 440.0,
                 "seconds": 0.25,
                 "score": None,
             },

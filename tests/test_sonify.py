@@ -17,6 +17,7 @@ from partranscribe import sonify
 from partranscribe.errors import AudioError, OutputError
 from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, Note
 from partranscribe.sonify import FORMATS, piano, refuse_other, write_sound, write_stereo
+from partranscribe.tuning import TuningMeter
 from synth import tone, write_audio
 
 RATE = sonify.SAMPLE_RATE
@@ -56,6 +57,18 @@ def best_lag(one: NDArray[np.float32], other: NDArray[np.float32], most: int = 4
     return max(
         range(-most, most + 1), key=lambda lag: float(one[middle] @ other[most + lag : len(one) - most + lag])
     )
+
+
+def test_notes_are_played_in_the_tuning_that_is_asked_for(tmp_path: Path) -> None:
+    notes = [Note(0.3 * place, 0.3 * place + 0.4, 50 + (7 * place) % 24, 80) for place in range(12)]
+    cents = []
+    for tuning in (440.0, 450.3):
+        write_sound(tmp_path / "notes.wav", notes, tuning=tuning)
+        meter = TuningMeter(RATE)
+        meter.push(heard(tmp_path / "notes.wav"))
+        assert meter.cents is not None
+        cents.append(meter.cents)
+    assert cents[1] - cents[0] == pytest.approx(40, abs=1)
 
 
 def test_the_piano_is_small_and_has_every_key_in_two_layers() -> None:

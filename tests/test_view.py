@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soxr
 from click.testing import CliRunner, Result
 
 from conftest import TINY, swelling_noise
@@ -245,6 +246,22 @@ def test_view_shows_notes_that_are_there(song: Path, model: list[str], tmp_path:
     assert data["notes_from"] == "notes.csv"
     assert data["reference_name"] == "truth.tsv"
     assert data["comparison"]["kinds"] == [HIT, WRONG_OFFSET, INVENTED, HIT]
+
+
+@pytest.mark.parametrize("notes_are_there", [False, True])
+def test_a_page_is_in_the_tuning_of_its_recording(
+    notes_are_there: bool, model: list[str], tmp_path: Path
+) -> None:
+    notes = [Note(0.4 * place, 0.4 * place + 0.5, 48 + (7 * place) % 30, 80) for place in range(8)]
+    faster = soxr.resample(melody(notes, RATE), RATE * 2 ** (40 / 1200), RATE)
+    song = write_audio(tmp_path / "song.wav", faster, RATE)
+    write_notes(tmp_path / "notes.csv", notes)
+    given = [tmp_path / "notes.csv"] if notes_are_there else []
+    result = call("view", song, *given, "-o", tmp_path / "page.html", *model)
+    assert result.exit_code == 0, result.output
+    data = data_of(tmp_path / "page.html")
+    assert data["tuning_hz"] == pytest.approx(450.3, abs=0.5)
+    assert f"A4 = {data['tuning_hz']:g} Hz" in data["remarks"][0]
 
 
 def test_view_alone_transcribes(model: list[str], tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_notes_do_not_depend_on_what_is_transcribed_beside(
 
 def test_what_was_made_is_entered(tmp_path: Path, alone: Transcriber, settings: Settings) -> None:
     source = recording(tmp_path / "in" / "x" / "Prélude.wav")
-    settings = replace(settings, start=0.25, end=1.25)
+    settings = replace(settings, start=0.25, end=1.25, tuning=450.0)
     (job,) = plan([tmp_path / "in"], tmp_path / "out", ["midi", "json"])
     (outcome,) = outcomes_of([job], alone, settings)
     (entry,) = Manifest(tmp_path / "out").entries().values()
@@ -134,10 +134,12 @@ def test_what_was_made_is_entered(tmp_path: Path, alone: Transcriber, settings: 
             "precision": "float32",
             "start_s": 0.25,
             "end_s": 1.25,
+            "tuning_hz": 450.0,
         },
         outputs={name: sha256(path.read_bytes()).hexdigest() for name, path in job.outputs.items()},
         notes=outcome.notes,
         duration_s=1.0,
+        tuning_hz=450.0,
         seconds=round(outcome.seconds, 3),
         origin="../in/x/Prélude.wav",
         finished=entry.finished,
@@ -451,7 +453,13 @@ def test_a_reference_without_notes_in_the_part_is_named(
     assert "truth.csv: no notes to score with" in str(outcome.error)
 
 
-IDENTITY = {"checkpoint_sha256": "cd" * 32, "precision": "float32", "start_s": 0.0, "end_s": None}
+IDENTITY = {
+    "checkpoint_sha256": "cd" * 32,
+    "precision": "float32",
+    "start_s": 0.0,
+    "end_s": None,
+    "tuning_hz": None,
+}
 
 
 @pytest.fixture
@@ -568,7 +576,14 @@ def test_a_copy_of_a_recording_is_the_same(made_before: Job) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"checkpoint_sha256": "ab" * 32}, {"precision": "bfloat16"}, {"start_s": 1.0}, {"end_s": 2.0}]
+    "other",
+    [
+        {"checkpoint_sha256": "ab" * 32},
+        {"precision": "bfloat16"},
+        {"start_s": 1.0},
+        {"end_s": 2.0},
+        {"tuning_hz": 452.0},
+    ],
 )
 def test_what_was_made_by_other_work_is_done_again(other: dict[str, object], made_before: Job) -> None:
     assert reason(made_before, **other) == ""

@@ -442,7 +442,7 @@ class Player {
     if (end <= begin) return;
     const decay = 0.25 + 1.6 * 2 ** ((48 - pitch) / 16);
     const peak = 0.24 * strength ** 1.4 * Math.exp((at - begin) / decay);
-    const oscillator = new OscillatorNode(this.context, { frequency: 440 * 2 ** ((pitch - 69) / 12) });
+    const oscillator = new OscillatorNode(this.context, { frequency: data.tuning_hz * 2 ** ((pitch - 69) / 12) });
     oscillator.setPeriodicWave(this.#wave(pitch, strength));
     const gain = new GainNode(this.context, { gain: 0 });
     gain.gain.setValueAtTime(0, begin);
