@@ -57,6 +57,7 @@ def test_every_recording_has_a_row_in_the_order_of_the_call(tmp_path: Path) -> N
             "precision": "float32",
             "start": 1.0,
             "end": None,
+            "tuning": None,
             "pedal_threshold": 64,
         },
         "interrupted": True,
