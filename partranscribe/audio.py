@@ -6,6 +6,7 @@ import math
 import re
 import stat
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -40,6 +41,7 @@ _CONTAINERS = (
 # libsndfile guesses the length of an MP3 without a Xing header, and stops there; raw samples have no header.
 _NOT_FOR_LIBSNDFILE = {".mp3", ".mp2", ".raw"}
 _CHUNK = 16_384  # samples that libsndfile decodes at once
+_CANCELLED = 0.03  # of the power of its channels, which one that sounds has more of in its mix
 _CUT_TOLERANCE = 0.25  # seconds: codecs pad and containers round by less
 # Hz; beyond them a header is wrong, and a small file would become days of audio, or a gap in it take days.
 _RATES = range(1000, 1_000_001)
@@ -127,7 +129,10 @@ def read_blocks(
 def _excerpt(
     path: Path, source: _Source, start: float, end: float, before: float, beyond: float
 ) -> Iterator[Samples]:
-    """Mono samples at the rate of the source, checked from `start` to `end`."""
+    """Mono samples at the rate of the source, checked from `start` to `end`.
+
+    Where channels cancel each other, as when one of two has the wrong polarity, a warning says so.
+    """
     rate, duration = source.info.sample_rate, source.info.duration
     meant = range(round(start * rate), sys.maxsize if math.isinf(end) else round(end * rate))
     first = round((start - before) * rate)
@@ -135,6 +140,7 @@ def _excerpt(
     if source.readable is not None and end > source.readable:
         raise _cut_off(path, source.readable, duration, start)
     ended = 0
+    power = np.zeros(2)  # of the mix, and of the channels
     for position, chunk in source.chunks(first, last):
         ended = position + len(chunk)
         part = chunk[max(0, first - position) : max(0, last - position)]
@@ -147,9 +153,15 @@ def _excerpt(
                     fact = f"the sample at {at / rate:.3f} s is not finite"
                     raise AudioError(f"{path}: {fact}; export it again, with 16 or 24 bits")
             mono[broken] = 0.0
+            if part.shape[1] > 1 and not len(broken):
+                with np.errstate(over="ignore"):
+                    power += np.square(mono).sum(), np.square(part).sum() / part.shape[1]
             yield mono
         if ended >= last:
-            return
+            break
+    if power[0] < _CANCELLED * power[1]:
+        fact = "its channels cancel each other, and hardly anything of it is heard"
+        warnings.warn(f"{path}: {fact}; turn the polarity of one, or keep only one", stacklevel=2)
     if ended >= meant.stop:
         return
     if source.fault and not ended:

@@ -18,6 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from broken import WAYS
+from conftest import swelling_noise
 from partranscribe.audio import AUDIO_SUFFIXES, AudioInfo, probe, read_blocks
 from partranscribe.errors import AudioError
 from partranscribe.notes import Note
@@ -104,6 +105,30 @@ def test_channels_are_averaged_and_resampled_without_a_seam(tmp_path: Path, rate
     np.testing.assert_allclose(result, soxr.resample(audio.mean(axis=1), rate, RATE, "HQ"), rtol=0, atol=1e-6)
     assert abs(len(result) - 2.5 * RATE) <= 1
     assert probe(path).channels == channels
+
+
+@pytest.mark.parametrize("residue", [0.0, 0.1])
+def test_channels_that_cancel_each_other_are_told(residue: float, tmp_path: Path) -> None:
+    left = swelling_noise(3, RATE)
+    path = write_audio(tmp_path / "a.wav", np.stack((left, (residue - 1) * left), axis=1), RATE)
+    with pytest.warns(UserWarning, match=r"a\.wav: its channels cancel each other"):
+        list(read_blocks(path, RATE))
+
+
+@pytest.mark.parametrize("right", ["soft", "silent", "another", "too loud"])
+def test_channels_that_do_not_cancel_each_other_are_no_reason_for_a_warning(
+    right: str, tmp_path: Path
+) -> None:
+    left = swelling_noise(3, RATE)
+    other = {
+        "soft": -0.5 * left,
+        "silent": np.zeros(RATE, np.float32),
+        "another": swelling_noise(4, RATE),
+        "too loud": np.full(RATE, 1e38, np.float32),
+    }
+    path = write_audio(tmp_path / "a.wav", np.stack((left, other[right]), axis=1), RATE, subtype="FLOAT")
+    list(read_blocks(path, RATE))  # warnings are errors in tests
+    list(read_blocks(write_audio(tmp_path / "quiet.wav", np.zeros((RATE, 2)), RATE), RATE))
 
 
 @pytest.mark.parametrize(("codec", "channels"), [("aac", 8), ("wavpack", 8), ("wavpack", 16)])
