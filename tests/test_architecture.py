@@ -18,7 +18,19 @@ ROOT = "__init__"
 
 # A module may import those of the lines before its own, and within its own package.
 LAYERS = (
-    {"errors", "notes", "config", "paths", "owner", "ahead", "timings", "template", "loudness", "file_lock"},
+    {
+        "errors",
+        "notes",
+        "config",
+        "paths",
+        "owner",
+        "ahead",
+        "timings",
+        "template",
+        "loudness",
+        "tuning",
+        "file_lock",
+    },
     {"audio", "frontend", "model", "note_array", "released", "whole_file", "child_process"},
     {"note_io", "remote", "sampler"},
     {"stepper", "openvino_graph", "sonify", "manifest"},

@@ -165,3 +165,20 @@ def test_rows_come_as_they_are_scrolled_to(browser: Any, tmp_path: Path) -> None
     assert column(shown, 1) == ["449.wav"]
     shown.is_clean()
     context.close()
+
+
+def test_rows_come_to_one_who_never_leaves_the_end(browser: Any, tmp_path: Path) -> None:
+    jobs = [Job(Path(f"{place}.wav"), f"{place}.wav") for place in range(950)]
+    index = write_index(tmp_path, jobs, Result([], interrupted=True, seconds=1.0))
+    context = browser.new_context(viewport={"width": 1100, "height": 600})
+    shown = Shown(context.new_page(), index)
+    shown.page.evaluate(
+        "() => {"
+        "  const jump = () => scrollTo(0, document.documentElement.scrollHeight);"
+        "  new MutationObserver(jump).observe(document.getElementById('rows'), { childList: true });"
+        "  jump();"
+        "}"
+    )
+    shown.until("document.querySelectorAll('#rows tr').length === 950")
+    shown.is_clean()
+    context.close()

@@ -165,7 +165,13 @@ function fillHead() {
 function listen() {
   by("search").addEventListener("input", refresh);
   by("more").addEventListener("click", addRows);
-  new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) addRows(); }, { rootMargin: "600px" }).observe(by("more"));
+  const watch = new IntersectionObserver((seen) => {
+    if (!seen.some((one) => one.isIntersecting)) return;
+    addRows();
+    watch.unobserve(by("more"));  // who jumps to the new end at once never leaves it, and would not be seen again
+    watch.observe(by("more"));
+  }, { rootMargin: "600px" });
+  watch.observe(by("more"));
   by("clear").addEventListener("click", () => {
     by("search").value = "";
     status = null;
