@@ -14,6 +14,7 @@ from partranscribe.config import DecodeConfig
 from partranscribe.note_io import read_notes
 from partranscribe.released import released
 from partranscribe.transcribe import Transcriber
+from shown import CHROMIUM
 from synth import recording, tone, write_audio
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -66,3 +67,14 @@ def test_posteriors_example_prints_the_least_sure_notes(
     expected = [f"{note.onset:.3f} s key {note.pitch} {note.confidence:.4f}" for note in least]
     printed = [line.split("(")[0].split() for line in run("posteriors.py", path).splitlines()]
     assert [" ".join(words) for words in printed] == expected
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: install it, or name it in CHROMIUM")
+def test_pictures_of_the_example_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("playwright", reason="Playwright is not installed: pip install .[dev]")
+    if not released():
+        pytest.skip("no trained weights are released")
+    run("make_pictures.py", "--output", tmp_path, "--chromium", CHROMIUM)
+    names = ["roll.png", "view-dark.png", "view-light.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in names)
