@@ -7,6 +7,7 @@ factors of FiLM, which depend on nothing but the height, become constants.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def compile_graph(graph: ov.Model, threads: int, *, short: bool = False) -> ov.C
         threads: how many requests may be computed at once, each on one thread.
         short: compute in bfloat16, where the CPU knows it.
     """
-    core = ov.Core()
+    core = _core()
     short = short and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     settings = {
         "INFERENCE_PRECISION_HINT": "bf16" if short else "f32",
@@ -43,6 +44,17 @@ def compile_graph(graph: ov.Model, threads: int, *, short: bool = False) -> ov.C
         "ENABLE_CPU_PINNING": False,  # acoustic modules, decoding and front end share the cores
     }
     return core.compile_model(graph, "CPU", settings)
+
+
+@cache
+def _core() -> ov.Core:
+    """The only one, for as long as the process lives.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and frees that at its own end. Where it
+    is freed by another thread, or before another that came after it, the stack that stays is none, and the next
+    signal that Python handles, such as Ctrl-C, is a segmentation fault.
+    """
+    return ov.Core()
 
 
 def acoustic_graph(module: AcousticModule, mels: int) -> ov.Model:

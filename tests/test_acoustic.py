@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -258,3 +259,25 @@ def test_openvino_is_first_called_by_one_thread_alone(monkeypatch: pytest.Monkey
     monkeypatch.setattr(openvino_graph, "compile_graph", lambda *_, **__: Compiled())
     OpenVinoAcoustic(build(), 2)
     assert callers == [threading.get_ident()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize("free", ["box.clear()", "run(box.clear)"], ids=["here", "by another thread"])
+def test_a_signal_is_heard_after_a_network_was_freed(free: str, tiny_checkpoint: Path) -> None:
+    program = f"""
+import gc, os, signal, sys, threading
+from partranscribe.transcribe import Transcriber
+
+def run(target):
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+box = [Transcriber(sys.argv[1], "cpu", engine="openvino")]
+{free}
+gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", program, tiny_checkpoint], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
