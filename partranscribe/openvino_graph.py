@@ -50,9 +50,9 @@ def compile_graph(graph: ov.Model, threads: int, *, short: bool = False) -> ov.C
 def _core() -> ov.Core:
     """The only one, for as long as the process lives.
 
-    Its CPU plugin gives the thread that loads it a stack for signals, and frees that at its own end. Where it
-    is freed by another thread, or before another that came after it, the stack that stays is none, and the next
-    signal that Python handles, such as Ctrl-C, is a segmentation fault.
+    Its CPU plugin gives the thread that loads it a stack for signals, and frees that at its own end. Where
+    it is freed by another thread, or before another that came after it, the stack that stays is none, and the
+    next signal that Python handles, such as Ctrl-C, is a segmentation fault.
     """
     return ov.Core()
 
