@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from partranscribe import Note, Transcriber, read_notes, write_notes
@@ -30,7 +29,6 @@ SIZE = {"width": 1280, "height": 760}
 ERRORS_TO_PASS = 4  # before the picture of the spoilt notes is taken
 DARK_SECOND = 7
 POINTED_AT = (600, 408)  # a long note
-COLOURS = 256
 
 
 def spoilt(notes: Sequence[Note]) -> Iterator[Note]:
@@ -59,13 +57,6 @@ def opened(browser: Any, path: Path, scheme: str) -> Any:
     return shown
 
 
-def taken(shown: Any, path: Path) -> None:
-    """A picture of a page, with as few colours as it needs."""
-    shown.wait_for_timeout(500)
-    shown.screenshot(path=path)
-    Image.open(path).convert("RGB").quantize(COLOURS).save(path, optimize=True)
-
-
 def main() -> None:
     """Make pages and pictures."""
     parser = argparse.ArgumentParser(
@@ -87,12 +78,14 @@ def main() -> None:
         light = opened(browser, page(folder, folder / "spoilt.csv", truth), "light")
         for _ in range(ERRORS_TO_PASS):
             light.keyboard.press("n")
-        taken(light, arguments.output / "view-light.png")
+        light.wait_for_timeout(500)
+        light.screenshot(path=arguments.output / "view-light.png")
         dark = opened(browser, page(folder, folder / "prelude.csv", None), "dark")
         for _ in range(DARK_SECOND):
             dark.keyboard.press("ArrowRight")
         dark.mouse.move(*POINTED_AT)
-        taken(dark, arguments.output / "view-dark.png")
+        dark.wait_for_timeout(500)
+        dark.screenshot(path=arguments.output / "view-dark.png")
         browser.close()
     print(f"pictures of {checkpoint_info(checkpoint_path(DEFAULT_NAME)).sha256[:8]} in {arguments.output}")
 
