@@ -38,7 +38,7 @@ from .notes import Note
 from .posteriors import PosteriorCollector, posterior_collector
 from .released import DEFAULT_NAME, checkpoint_path
 from .timings import Timings
-from .tuning import CONCERT_PITCH, TuningMeter
+from .tuning import CONCERT_PITCH, KnownTuning, Tuning, tuning_of
 from .whole_file import whole_file
 
 _GROUP_FRAMES = 96
@@ -340,10 +340,9 @@ class Transcriber:
         if not np.isfinite(audio).all():
             raise AudioError("some samples are not finite; check where the audio comes from")
         front_end, samples = self.info.config.front_end, audio.astype(np.float32, copy=False)
-        heard = TuningMeter(front_end.sample_rate) if tuning is None else tuning
-        push = heard.push if isinstance(heard, TuningMeter) else None
-        blocks = brought_to(front_end.level, lambda: [samples], front_end.sample_rate, push)
-        return self._transcribe(_Piece(self, blocks, 0.0, tuning=heard))
+        heard = tuning_of(tuning, front_end.sample_rate)
+        blocks = brought_to(front_end.level, lambda: [samples], front_end.sample_rate, heard.push)
+        return self._transcribe(_Piece(self, blocks, 0.0, heard))
 
     def transcribe_blocks(
         self,
@@ -365,7 +364,7 @@ class Transcriber:
         Raises:
             AudioError: there is too little audio for one spectrum.
         """
-        return self._transcribe(_Piece(self, blocks, start, tuning=tuning, progress=progress))
+        return self._transcribe(_Piece(self, blocks, start, KnownTuning(tuning), progress=progress))
 
     def _transcribe(self, piece: _Piece, posteriors: PosteriorCollector | None = None) -> Transcription:
         with suppress(torch.cuda.OutOfMemoryError):
@@ -402,9 +401,9 @@ class _Piece:
         transcriber: whose front end and settings it takes.
         blocks: (samples,) each, mono, at the front end's sample rate.
         start: seconds that are added to all times.
+        tuning: of the piano, heard when the first block is given.
         lead: frames from before that time, of which no notes are wanted.
         seconds: how much is wanted from there on; None for all that comes.
-        tuning: frequency of A4 in Hz, or what has heard all blocks before the first one is given.
         name: what an error calls it, for example a path.
         remedy: what an error advises when there is too little audio.
         progress: called with the seconds of audio that are done.
@@ -415,9 +414,9 @@ class _Piece:
         transcriber: Transcriber,
         blocks: Iterable[NDArray[np.float32]],
         start: float,
+        tuning: Tuning,
         lead: int = 0,
         seconds: float | None = None,
-        tuning: float | TuningMeter = CONCERT_PITCH,
         name: str = "audio",
         remedy: str = "give more",
         progress: ProgressCallback | None = None,
@@ -457,23 +456,22 @@ class _Piece:
         read = partial(
             read_blocks, path, rate, start=start, end=end, before=lead * hop / rate, beyond=tail / rate
         )
-        heard = TuningMeter(rate) if tuning is None else tuning
+        heard = tuning_of(tuning, rate)
 
         def hear(block: NDArray[np.float32]) -> None:
-            if isinstance(heard, TuningMeter):
-                heard.push(block)
+            heard.push(block)
             if progress is not None:
                 progress(0.0)
 
         blocks = brought_to(config.front_end.level, read, rate, hear)
         remedy = "is the file complete?" if end is None and not start else "choose a longer part"
         seconds = None if end is None else end - start
-        return cls(transcriber, blocks, start, lead, seconds, heard, str(path), remedy, progress)
+        return cls(transcriber, blocks, start, heard, lead, seconds, str(path), remedy, progress)
 
     @property
     def tuning(self) -> float:
         """Frequency of A4 in Hz; if it is measured, that is done when the first span comes."""
-        return self._tuning.hertz if isinstance(self._tuning, TuningMeter) else self._tuning
+        return self._tuning.hertz
 
     @property
     def margin(self) -> int:

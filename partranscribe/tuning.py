@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,31 @@ _LEAST_CENTS = 20.0  # what is nearer to concert pitch is taken as it is, as tra
 _LEAST_AGREEMENT = 0.3  # of all partials, 0 of noise, 1 of the purest tones; pianos have 0.35 to 0.9
 
 Samples = NDArray[np.float32]
+
+
+class Tuning(Protocol):
+    """That of a recording, which may have to be heard first."""
+
+    def push(self, block: Samples) -> None:
+        """Listen to the next samples: (samples,), at any level; where they are cut changes nothing."""
+
+    @property
+    def hertz(self) -> float:
+        """Frequency of A4 to transcribe with, once all has been heard."""
+
+
+@dataclass(frozen=True)
+class KnownTuning:
+    """One that was told.
+
+    Args:
+        hertz: frequency of A4.
+    """
+
+    hertz: float
+
+    def push(self, block: Samples) -> None:
+        """Whatever is heard, it is known."""
 
 
 class TuningMeter:
@@ -46,11 +73,7 @@ class TuningMeter:
         self._sum, self._weight, self._windows = 0j, 0.0, 0
 
     def push(self, block: Samples) -> None:
-        """Listen to the next samples; where they are cut changes nothing.
-
-        Args:
-            block: (samples,), at any level.
-        """
+        """See `Tuning.push`."""
         joined = np.concatenate((self._rest, block))
         whole = len(joined) // self._size * self._size
         self._rest = joined[whole:]
@@ -94,6 +117,16 @@ class TuningMeter:
         if cents is None or abs(cents) < _LEAST_CENTS:
             return CONCERT_PITCH
         return round(CONCERT_PITCH * 2 ** (cents / 1200), 1)
+
+
+def tuning_of(hertz: float | None, sample_rate: int) -> Tuning:
+    """The tuning of a recording: a known one, or a meter for None.
+
+    Args:
+        hertz: frequency of A4.
+        sample_rate: of the audio.
+    """
+    return TuningMeter(sample_rate) if hertz is None else KnownTuning(hertz)
 
 
 def measured(blocks: Iterable[Samples], sample_rate: int) -> float:

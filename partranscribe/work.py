@@ -386,6 +386,8 @@ def view(job: Job, notes: Path, settings: Settings) -> None:
     _refuse_note_list(job.source)
     written = read_notes(notes, pedal_threshold=settings.pedal_threshold)
     wanted = _wanted(job, settings, settings.end)
+    for page, _ in job.extras.values():
+        check_place(page)
     front_end = settings.front_end()
     tuning = settings.tuning
     if tuning is None:

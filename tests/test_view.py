@@ -264,6 +264,18 @@ def test_a_page_is_in_the_tuning_of_its_recording(
     assert f"A4 = {data['tuning_hz']:g} Hz" in data["remarks"][0]
 
 
+def test_a_page_that_cannot_be_written_is_told_before_the_recording_is_read(
+    model: list[str], tmp_path: Path
+) -> None:
+    song = tmp_path / "song.wav"
+    song.write_text("no audio")
+    write_notes(tmp_path / "notes.csv", NOTES)
+    (tmp_path / "page.html").mkdir()
+    result = call("view", song, tmp_path / "notes.csv", "-o", tmp_path / "page.html", *model)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {tmp_path / 'page.html'}: is there and is not a file")
+
+
 def test_view_alone_transcribes(model: list[str], tmp_path: Path) -> None:
     song = write_audio(tmp_path / "song.wav", swelling_noise(0, 2 * RATE), RATE)
     assert call(song, "-o", tmp_path / "song.csv", *model).exit_code == 0
