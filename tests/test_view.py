@@ -270,10 +270,10 @@ def test_a_page_that_cannot_be_written_is_told_before_the_recording_is_read(
     song = tmp_path / "song.wav"
     song.write_text("no audio")
     write_notes(tmp_path / "notes.csv", NOTES)
-    (tmp_path / "page.html").mkdir()
-    result = call("view", song, tmp_path / "notes.csv", "-o", tmp_path / "page.html", *model)
+    page = song / "page.html"
+    result = call("view", song, tmp_path / "notes.csv", "-o", page, *model)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: {tmp_path / 'page.html'}: is there and is not a file")
+    assert result.stderr.startswith(f"error: {page}: cannot be written")
 
 
 def test_view_alone_transcribes(model: list[str], tmp_path: Path) -> None:
