@@ -132,7 +132,7 @@ def row(job: Job, outcome: Outcome | None) -> dict[str, Any]:
         "source_sha256": outcome.source_sha256 or None,
         "notes": outcome.notes,
         "duration_s": round(outcome.duration, 4),
-        "tuning_hz": outcome.tuning,
+        "tuning_hz": outcome.tuning if outcome.duration else None,
         "seconds": round(outcome.seconds, 3),
         "score": None if outcome.score is None else outcome.score.to_dict(),
     }

@@ -42,7 +42,7 @@ def test_every_recording_has_a_row_in_the_order_of_the_call(tmp_path: Path) -> N
         "source_sha256": None,
         "notes": 0,
         "duration_s": 0.0,
-        "tuning_hz": 440.0,
+        "tuning_hz": None,
         "seconds": 0.0,
         "score": None,
     }
