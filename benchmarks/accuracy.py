@@ -37,11 +37,12 @@ from scipy.signal import oaconvolve
 from systems import markdown, own_system, peer_system
 
 from partranscribe.audio import probe, read_blocks
-from partranscribe.checkpoint import checkpoint_info, copy_checkpoint
+from partranscribe.checkpoint import checkpoint_info
 from partranscribe.note_io import read_notes
 from partranscribe.notes import Note
 from partranscribe.released import DEFAULT_NAME, checkpoint_path, weights_folder
 from partranscribe.score import Measure, Score, aligned, average, score
+from partranscribe.torch_checkpoint import copy_checkpoint
 from partranscribe.training.coding import through_opus
 from partranscribe.training.data import labelled
 from partranscribe.whole_file import whole_file

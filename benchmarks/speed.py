@@ -21,10 +21,12 @@ from process import Usage, measure
 from systems import markdown, own_system, peer_system
 from torch.utils.flop_counter import FlopCounterMode
 
-from partranscribe.acoustic import Window, acoustic
-from partranscribe.checkpoint import load_checkpoint
+from partranscribe.engine import engine_for
+from partranscribe.model import weights_of
 from partranscribe.released import DEFAULT_NAME, checkpoint_path
 from partranscribe.timings import Timings
+from partranscribe.torch_checkpoint import load_checkpoint
+from partranscribe.windows import Window
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "prelude.flac"
 COLUMNS = ("system", "recording", "seconds", "CPU seconds", "× real time", "peak MB")
@@ -62,10 +64,11 @@ def peak_gflops() -> float:
 def acoustic_gflops(model: str) -> float:
     """Billions of operations a second in the acoustic modules on the CPU, margins included."""
     network, info = load_checkpoint(checkpoint_path(model))
-    engine = acoustic(network, torch.device("cpu"))
-    window = Window(torch.rand(WINDOW_FRAMES, info.config.front_end.n_mels), slice(0, WINDOW_FRAMES))
+    engine = engine_for(info.config, weights_of(network), engine="openvino")
+    mel = torch.rand(WINDOW_FRAMES, info.config.front_end.n_mels)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network.features(window.mel.unsqueeze(0))
+        network.features(mel.unsqueeze(0))
+    window = Window(mel.numpy(), slice(0, WINDOW_FRAMES))
     windows = [window] * 60
 
     def compute() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from partranscribe import Transcriber
-from partranscribe.acoustic import PRECISIONS
 from partranscribe.audio import AUDIO_SUFFIXES
+from partranscribe.engine import PRECISIONS
 from partranscribe.remote import files_below
 from partranscribe.transcribe import Transcription
 
@@ -31,7 +31,7 @@ def measure(model: str, device: str, precision: str, paths: list[Path], together
         together: how many are transcribed at once; None for as many as usual.
     """
     transcriber = Transcriber(model, device, precision=precision, together=together)
-    on_cuda = transcriber.device.type == "cuda"
+    on_cuda = transcriber.device.startswith("cuda")
     list(transcriber.transcribe_several(paths[: transcriber.together], end=WARM_UP_SECONDS))
     transcriber.timings.seconds.clear()
     if on_cuda:

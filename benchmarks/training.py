@@ -16,8 +16,8 @@ import torch
 from systems import markdown
 
 from partranscribe.config import Config
-from partranscribe.model import ACOUSTIC_BLOCKS, OFF
-from partranscribe.notes import PITCHES
+from partranscribe.model import ACOUSTIC_BLOCKS
+from partranscribe.notes import OFF, PITCHES
 from partranscribe.training.data import Crop
 from partranscribe.training.gradients import Gradients, processes_for
 from partranscribe.training.memory import keep_freed_memory

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from .audio import check_there
 from .backlog import LOOK_SECONDS, Backlog, refuse_links, refuse_to_replace
-from .crew import Crew, usable_cores
+from .crew import Crew
 from .errors import AudioError, PartranscribeError
+from .machine import default_threads
 from .manifest import Manifest, manifest_of
 from .plan import Job
 from .released import checkpoint_sha256
@@ -142,9 +143,6 @@ def _here(backlog: Backlog, timings: Timings) -> None:
             continue
         if transcriber is None:
             with timings.stage("starting"):
-                import torch
-
-                torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
-                transcriber = backlog.settings.transcriber(timings)
+                transcriber = backlog.settings.transcriber(timings, default_threads())
         for outcome in work(jobs, transcriber, backlog.settings, backlog.watcher, backlog.manifests):
             backlog.finish(outcome)

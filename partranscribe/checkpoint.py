@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from .config import Config
 from .errors import CheckpointError
 from .frontend import LogMel, mel_filters
-from .model import Par
 from .paths import sha256_of
-from .whole_file import whole_file
+from .weights import Weights, is_trained, weight_shapes
 
 FORMAT = "partranscribe-checkpoint"
 FORMAT_VERSION = 1
 
-_STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # what weights may be stored in
-_FILTERS = ("front_end.filters.index", "front_end.filters.weight")
+FILTERS = ("front_end.filters.index", "front_end.filters.weight")
+
+_STORED = ("F32", "F16", "BF16", "F64")  # what weights may be stored in
+_COUNTS = "num_batches_tracked"  # of batch norms, which PyTorch stores beside their statistics
 
 
 @dataclass(frozen=True)
@@ -58,69 +59,15 @@ class CheckpointInfo:
         return margin + front_end.n_fft / 2 / front_end.sample_rate
 
 
-def save_checkpoint(
-    path: Path,
-    model: Par,
-    config: Config,
-    *,
-    name: str,
-    scores: Mapping[str, Any] | None = None,
-    training: Mapping[str, Any] | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> None:
-    """Write a network and everything needed to use it.
-
-    Args:
-        path: of the file to write; it appears whole or not at all.
-        model: the network, built from `config.model`.
-        config: of front end, network and decoding.
-        name: of the model.
-        scores, training: see `CheckpointInfo`.
-        dtype: in which weights are stored.
-    """
-    about = {
-        "format": FORMAT,
-        "version": str(FORMAT_VERSION),
-        "name": name,
-        "config": json.dumps(config.to_dict()),
-        "scores": json.dumps(dict(scores or {})),
-        "training": json.dumps(dict(training or {})),
-    }
-    tensors = {
-        key: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
-        for key, value in model.state_dict().items()
-    }
-    tensors |= _packed(torch.from_numpy(mel_filters(config.front_end)))
-    with whole_file(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata=about))  # a file of its own would be private to the user
-
-
-def copy_checkpoint(source: Path, target: Path, scores: Mapping[str, Any]) -> None:
-    """Copy a checkpoint, every weight as it is stored, with other scores.
-
-    Raises:
-        CheckpointError: as `checkpoint_info`.
-    """
-    checkpoint_info(source)
-    with safe_open(source, framework="pt") as file:
-        about = {**file.metadata(), "scores": json.dumps(dict(scores))}
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    with whole_file(target) as temporary:
-        temporary.write_bytes(save(tensors, metadata=about))
-
-
 def checkpoint_info(path: Path) -> CheckpointInfo:
     """Read what a checkpoint says of itself, without its weights.
 
     Raises:
         CheckpointError: the file is not a checkpoint, is damaged, or is of a later version.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+    with _opened(path) as file:
+        about = file.metadata() or {}
+        shapes = {key: file.get_slice(key).get_shape() for key in _weights_in(file)}
     if about.get("format") != FORMAT:
         raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of partranscribe")
     if about.get("version") != str(FORMAT_VERSION):
@@ -138,7 +85,7 @@ def checkpoint_info(path: Path) -> CheckpointInfo:
         path=path,
         sha256=sha256_of(path),
         config=config,
-        parameters=sum(math.prod(shape) for key, shape in shapes.items() if _is_trained(key)),
+        parameters=sum(math.prod(shape) for key, shape in shapes.items() if is_trained(key)),
         scores=scores,
         training=training,
     )
@@ -152,91 +99,92 @@ def _table(text: str) -> dict[str, Any]:
     return values
 
 
-def load_front_end(info: CheckpointInfo, device: torch.device | str = "cpu") -> LogMel:
-    """The front end of a checkpoint, with the mel filters that it holds, or new ones if it holds none.
+def load_weights(info: CheckpointInfo) -> Weights:
+    """The weights of a checkpoint, in single precision whatever they are stored in.
 
     Raises:
-        CheckpointError: its filters are not those of its settings.
+        CheckpointError: they are not those of its settings.
     """
-    config = info.config.front_end
-    try:
-        with safe_open(info.path, framework="pt") as file:
-            parts = [file.get_tensor(key) for key in _FILTERS if key in set(file.keys())]
-    except (SafetensorError, OSError) as error:
-        raise _damaged(info.path, error) from error
-    if len(parts) < len(_FILTERS):
-        return LogMel(config).to(device)
-    index, weight = parts
-    if weight.dtype not in _STORED or not weight.isfinite().all():
-        raise CheckpointError(f"{info.path}: mel filters that are no numbers; export it again")
-    shape = (config.n_mels, config.n_fft // 2 + 1)
-    try:
-        # `check_invariants=True` does the same, but PyTorch 2.11 warns all the same that nothing is checked.
-        with torch.sparse.check_sparse_tensor_invariants():  # type: ignore[no-untyped-call]
-            filters = torch.sparse_coo_tensor(index.t().long(), weight.float(), shape)
-    except RuntimeError as error:
-        fact = str(error).splitlines()[0]
-        raise CheckpointError(f"{info.path}: mel filters that are none ({fact}); export it again") from error
-    return LogMel(config, filters.to_dense()).to(device)
-
-
-def _packed(filters: Tensor) -> dict[str, Tensor]:
-    """Mel filters as the places and values that are not zero: (places, 2) and (places,)."""
-    places = filters.nonzero()
-    return dict(zip(_FILTERS, (places.to(torch.int32).contiguous(), filters[tuple(places.t())]), strict=True))
-
-
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Par, CheckpointInfo]:
-    """The network of a checkpoint, ready to transcribe, and what the checkpoint says of itself.
-
-    Args:
-        path: of the file; see `checkpoint_path` for the released ones.
-        device: where the network is put.
-
-    Raises:
-        CheckpointError: as `checkpoint_info`, or the weights are not those of its settings.
-    """
-    info = checkpoint_info(path)
-    model = Par(info.config.model)
-    tensors = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 - not a dict
-                if key not in _FILTERS:
-                    tensors[key] = file.get_tensor(key)
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
-    _check(path, tensors, model.state_dict())
-    broken = [key for key, value in tensors.items() if not all(end.isfinite() for end in value.aminmax())]
+    expected = weight_shapes(info.config.model)
+    with _opened(info.path) as file:
+        found = {key: file.get_slice(key) for key in _weights_in(file)}
+        for word, keys in (("lacks", expected.keys() - found), ("has unknown", found.keys() - expected)):
+            if keys:
+                fact = f"{word} weights ({', '.join(sorted(keys)[:3])}, {len(keys)} in all)"
+                raise CheckpointError(f"{info.path}: {fact}; export it again")
+        for key, shape in expected.items():
+            kind, stored = found[key].get_dtype(), tuple(found[key].get_shape())
+            if kind not in _STORED:
+                raise CheckpointError(f"{info.path}: {key} is of {kind}; export it again")
+            if stored != shape:
+                fact = f"{key} is {stored}, and its settings say {shape}"
+                raise CheckpointError(f"{info.path}: {fact}; export it again")
+        weights = {key: _single(info.path, file, key) for key in expected}
+    broken = [key for key, value in weights.items() if not np.isfinite(value).all()]
     if broken:
         raise CheckpointError(
-            f"{path}: weights that are not finite ({broken[0]}, {len(broken)} in all); export it again"
+            f"{info.path}: weights that are not finite ({broken[0]}, {len(broken)} in all); export it again"
         )
-    model.load_state_dict(tensors)  # what is stored in half precision becomes single here
-    model.requires_grad_(False)
-    return model.to(device).eval(), info
+    return weights
 
 
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or download it again")
+def load_filters(info: CheckpointInfo) -> NDArray[np.float32]:
+    """The mel filters (mels, n_fft / 2 + 1) of a checkpoint, or new ones if it holds none.
+
+    Raises:
+        CheckpointError: they are not those of its settings.
+    """
+    config = info.config.front_end
+    with _opened(info.path) as file:
+        if not set(FILTERS) <= set(file.keys()):
+            return mel_filters(config)
+        kinds = [file.get_slice(key).get_dtype() for key in FILTERS]
+        if kinds[0] not in ("I32", "I64") or kinds[1] not in _STORED:
+            raise CheckpointError(f"{info.path}: mel filters that are no numbers; export it again")
+        places, values = file.get_tensor(FILTERS[0]), _single(info.path, file, FILTERS[1])
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{info.path}: mel filters that are no numbers; export it again")
+    filters = np.zeros((config.n_mels, config.n_fft // 2 + 1), np.float32)
+    fact = None
+    if values.ndim != 1 or places.shape != (len(values), 2):
+        fact = f"places {places.shape} and values {values.shape}"
+    elif ((places < 0) | (places >= filters.shape)).any():
+        fact = f"places beyond {filters.shape}"
+    if fact is not None:
+        raise CheckpointError(f"{info.path}: mel filters that are none ({fact}); export it again")
+    filters[tuple(places.T)] = values
+    return filters
 
 
-def _check(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    lacking, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
-    for word, keys in (("lacks", lacking), ("has unknown", unknown)):
-        if keys:
-            first = ", ".join(sorted(keys)[:3])
-            raise CheckpointError(f"{path}: {word} weights ({first}, {len(keys)} in all); export it again")
-    for key, tensor in expected.items():
-        if found[key].dtype not in (tensor.dtype, *_STORED):
-            raise CheckpointError(f"{path}: {key} is of {found[key].dtype}; export it again")
-        if found[key].shape != tensor.shape:
-            raise CheckpointError(
-                f"{path}: {key} is {tuple(found[key].shape)}, and its settings say {tuple(tensor.shape)}; "
-                "export it again"
-            )
+def load_front_end(info: CheckpointInfo) -> LogMel:
+    """The front end of a checkpoint.
+
+    Raises:
+        CheckpointError: as `load_filters`.
+    """
+    return LogMel(info.config.front_end, load_filters(info))
 
 
-def _is_trained(key: str) -> bool:
-    """Whether a tensor is the network's own, and no statistic of a batch norm."""
-    return key not in _FILTERS and not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+def _single(path: Path, file: Any, key: str) -> NDArray[np.float32]:
+    """A tensor in single precision."""
+    if file.get_slice(key).get_dtype() == "BF16":  # which NumPy does not know
+        with safe_open(path, framework="pt") as same:
+            single: NDArray[np.float32] = same.get_tensor(key).float().numpy()
+            return single
+    return np.asarray(file.get_tensor(key), np.float32)
+
+
+def _weights_in(file: Any) -> list[str]:
+    """Names of what a checkpoint holds beside mel filters and counts."""
+    return [key for key in file.keys() if key not in FILTERS and not key.endswith(_COUNTS)]  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A checkpoint, mapped into memory."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        fact = f"not a whole safetensors file ({error})"
+        raise CheckpointError(f"{path}: {fact}; copy or download it again") from error

@@ -24,7 +24,7 @@ from .released import DEFAULT_NAME
 if TYPE_CHECKING:  # heavy modules are loaded by the commands that need them
     from .score import Score
 
-# As `note_io`, `acoustic` and others have them, which take long to load.
+# As `note_io`, `engine` and others have them, which take long to load.
 FORMATS = ("midi", "csv", "json", "tsv")
 ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("float32", "bfloat16")
@@ -609,10 +609,12 @@ def train_command(
     The note network is trained first and the velocity network after it. At the end the folder of the
     run holds checkpoint.safetensors: averaged weights, calibrated on what is held out.
     """
+    import torch
+
     from . import show
+    from .device import resolve_device
     from .errors import PartranscribeError
     from .training.recipe import TrainingData, read_recipe, train
-    from .transcribe import resolve_device
 
     try:
         with show.training_watcher() as watcher:
@@ -621,7 +623,7 @@ def train_command(
                 TrainingData(**data),
                 run_folder,
                 start=start,
-                device=resolve_device(device),
+                device=torch.device(resolve_device(device)),
                 report=watcher.report,
                 export_only=export_only,
             )

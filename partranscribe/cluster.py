@@ -122,11 +122,8 @@ class Actor:
         return _Done(outcomes, seconds, told, self._transcriber.together)
 
     def _load(self) -> Transcriber:
-        import torch
-
-        torch.set_num_threads(self._threads)
         with self._timings.stage("starting"):
-            return self._settings.transcriber(self._timings)
+            return self._settings.transcriber(self._timings, self._threads)
 
     def _done_before(self, task: Task, identity: Mapping[str, Any]) -> Outcome | None:
         """The outcome of a job that was done, and whose actor was lost before it could tell."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from collections import deque
-from contextlib import suppress
 from pathlib import Path
 
 from .backlog import LOOK_SECONDS, Backlog
+from .machine import available_memory, usable_cores
 from .plan import Job
 from .timings import Timings
 from .work import Outcome
@@ -27,8 +25,6 @@ from .workers import (
     wait_for_any,
 )
 
-CONTAINER = Path("/sys/fs/cgroup")  # where a container's limits stand
-
 _FALSE_STARTS = 3  # of processes one after the other, after which there is no hope
 
 
@@ -37,32 +33,6 @@ def default_processes(jobs: int) -> int:
     memory = available_memory()
     bears = jobs if memory is None else int(memory / BYTES_OF_A_PROCESS)
     return max(1, min(usable_cores(), bears, jobs))
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, or the share of them that a container gives it."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        cores = os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # ValueError: "max", without a limit
-        quota, period = (int(part) for part in (CONTAINER / "cpu.max").read_text().split())
-        cores = min(cores, math.ceil(quota / period))
-    return cores
-
-
-def available_memory() -> float | None:
-    """Bytes that are free or can be freed, within the limit of a container; None where nothing tells."""
-    found = []
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found.append(1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
-    with suppress(OSError, ValueError, KeyError):  # ValueError: "max", without a limit
-        limit, used = (int((CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
-        parts = dict(line.split() for line in (CONTAINER / "memory.stat").read_text().splitlines())
-        files = sum(int(parts[f"{kind}_file"]) for kind in ("active", "inactive"))  # read before, and kept
-        found.append(float(limit - used + files))
-    return min(found, default=None)
 
 
 class Crew:

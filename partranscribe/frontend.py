@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from .config import FrontEndConfig
 from .tuning import CONCERT_PITCH
 
-_LOG_SHIFT = 7.0
-_LOG_SCALE = 7.0
-_MELS_OF_A_BAND = 50  # of 20, 35, 50, 70 and 100 the fastest
+LOG_SHIFT, LOG_SCALE = 7.0, 7.0  # of section IV-C
 
 
 @lru_cache(maxsize=4)
@@ -59,7 +53,12 @@ def tuned_filters(config: FrontEndConfig, tuning: float) -> NDArray[np.float32]:
     return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
 
 
-class LogMel(nn.Module):
+def hann(size: int) -> NDArray[np.float32]:
+    """The periodic window of Hann."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+
+
+class LogMel:
     """Audio to log-mel frames; frame t stands for the time t * hop_length / sample_rate.
 
     Args:
@@ -68,25 +67,13 @@ class LogMel(nn.Module):
             load and 200 MB.
     """
 
-    window: Tensor
-    filters: Tensor
-
-    def __init__(self, config: FrontEndConfig, filters: Tensor | None = None) -> None:
-        super().__init__()
+    def __init__(self, config: FrontEndConfig, filters: NDArray[np.float32] | None = None) -> None:
         self.config = config
-        if filters is None:
-            filters = torch.from_numpy(mel_filters(config))
-        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
-        self.register_buffer("filters", filters.t(), persistent=False)
-        self._bands = [
-            _band(self.filters, slice(first, first + _MELS_OF_A_BAND))
-            for first in range(0, config.n_mels, _MELS_OF_A_BAND)
-        ]
-
-    @property
-    def half_window(self) -> int:
-        """Samples that the first and the last frame reach beyond the audio."""
-        return self.config.n_fft // 2
+        given = mel_filters(config) if filters is None else filters
+        mels, self._bins = np.nonzero(given)  # filter after filter, of which nearly all is zero
+        self._weights = given[mels, self._bins]
+        self._mels, self._firsts = np.unique(mels, return_index=True)
+        self._window = hann(config.n_fft)
 
     def tuned(self, tuning: float) -> LogMel:
         """The front end that hears a piano as if it were at concert pitch.
@@ -96,66 +83,31 @@ class LogMel(nn.Module):
         """
         if tuning == CONCERT_PITCH:
             return self
-        filters = torch.from_numpy(tuned_filters(self.config, tuning))
-        return LogMel(self.config, filters).to(self.window.device)
+        return LogMel(self.config, tuned_filters(self.config, tuning))
 
-    def forward(self, audio: Tensor) -> Tensor:
+    def __call__(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Frames of a whole recording, its edges reflected.
 
         Args:
-            audio: (samples,) or (batch, samples); at least half a window and one sample.
+            audio: (samples,), at least half a window and one sample.
 
         Returns:
-            (frames, mels) or (batch, frames, mels), with 1 + samples // hop_length frames.
+            (frames, mels), with 1 + samples // hop_length frames.
         """
-        batch = audio if audio.dim() == 2 else audio.unsqueeze(0)
-        mel = self.padded(F.pad(batch, (self.half_window, self.half_window), mode="reflect"))
-        return mel if audio.dim() == 2 else mel.squeeze(0)
+        return self.of_span(np.pad(audio, self.config.n_fft // 2, mode="reflect"))
 
-    def padded(self, audio: Tensor) -> Tensor:
-        """Frames of audio that already has its half window on both sides.
-
-        Args:
-            audio: (…, samples), samples = n_fft + hop_length * (frames - 1) or a little more.
-
-        Returns:
-            (…, frames, mels).
-        """
-        frames = audio.unfold(-1, self.config.n_fft, self.config.hop_length)
-        spectrum = torch.fft.rfft(frames * self.window)
-        power = spectrum.real.square() + spectrum.imag.square()
-        mel = torch.clamp(self._filtered(power), min=self.config.power_floor)
-        return (torch.log(mel) + _LOG_SHIFT) / _LOG_SCALE
-
-    def of_span(self, span: NDArray[np.float32]) -> Tensor:
+    def of_span(self, span: NDArray[np.float32]) -> NDArray[np.float32]:
         """Frames of one of the `Spans` of a recording: (frames, mels)."""
-        return self.of_spans([span])[0]
-
-    @torch.inference_mode()
-    def of_spans(self, spans: Sequence[NDArray[np.float32]]) -> list[Tensor]:
-        """Frames of spans of any recordings, those of one length computed side by side."""
-        found: dict[int, Tensor] = {}
-        for length in {len(span) for span in spans}:
-            rows = [row for row, span in enumerate(spans) if len(span) == length]
-            audio = torch.from_numpy(np.stack([spans[row] for row in rows]))
-            if self.window.is_cuda:  # and does not wait for what is being computed there
-                audio = audio.pin_memory()
-            mels = self.padded(audio.to(self.window.device, non_blocking=True))
-            found |= zip(rows, mels.unbind(), strict=True)
-        return [found[row] for row in range(len(spans))]
-
-    def _filtered(self, power: Tensor) -> Tensor:
-        """Through the mel filters; on a CPU without most of the zeros of which they consist."""
-        if power.is_cuda:  # where one large product takes less than many small ones
-            return power @ self.filters
-        parts = [power[..., bins] @ self.filters[bins, mels] for bins, mels in self._bands]
-        return torch.cat(parts, dim=-1)
-
-
-def _band(filters: Tensor, mels: slice) -> tuple[slice, slice]:
-    """The bins beyond which some neighbouring columns of (bins, mels) are zero, and these columns."""
-    bins = filters[:, mels].ne(0).any(dim=1).nonzero()
-    return (slice(int(bins[0]), int(bins[-1]) + 1) if len(bins) else slice(0), mels)
+        config = self.config
+        frames = np.lib.stride_tricks.sliding_window_view(span, config.n_fft)[:: config.hop_length]
+        spectrum = np.fft.rfft(frames * self._window).astype(np.complex64, copy=False)
+        power = np.square(spectrum.real) + np.square(spectrum.imag)
+        mel = np.zeros((len(power), config.n_mels), np.float32)
+        if len(self._mels):
+            parts = power[:, self._bins] * self._weights
+            mel[:, self._mels] = np.add.reduceat(parts, self._firsts, axis=1)
+        log_mel: NDArray[np.float32] = np.log(np.maximum(mel, np.float32(config.power_floor)))
+        return (log_mel + np.float32(LOG_SHIFT)) / np.float32(LOG_SCALE)
 
 
 class Spans:
@@ -247,11 +199,11 @@ class LogMelStream:
         """Samples that there must be for one spectrum."""
         return self._spans.needed
 
-    def push(self, audio: NDArray[np.float32]) -> list[Tensor]:
+    def push(self, audio: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Take the next samples, and give the frames that are now complete: (group, mels) each."""
         return [*map(self._log_mel.of_span, self._spans.push(audio))]
 
-    def finish(self) -> list[Tensor]:
+    def finish(self) -> list[NDArray[np.float32]]:
         """The frames that remain when no more audio comes: (<= group, mels) each.
 
         Raises:

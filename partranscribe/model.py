@@ -9,17 +9,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig
-from .notes import PITCHES
+from .notes import NOTE_STATES, PITCHES
+from .weights import (
+    CONTEXT_EMBEDDING,
+    FILM_UNITS,
+    FULL_HEAD_UNITS,
+    LSTM_LAYERS,
+    NORM_EPSILON,
+    SQUEEZED_CHANNELS,
+    STATE_EMBEDDING,
+    Weights,
+)
+from .windows import Features
 
-OFF, OFFSET, ONSET, SUSTAIN, REONSET = range(5)
-NOTE_STATES = 5
 ACOUSTIC_BLOCKS = 3
 
-_STATE_EMBEDDING = 2
-_CONTEXT_EMBEDDING = 4
-_FILM_UNITS = 16
-_FULL_HEAD_UNITS = 768
-_LSTM_LAYERS = 2
+_COUNTS = "num_batches_tracked"  # of batch norms, in their state; nothing depends on it
 _DROPOUT = 0.25
 
 LstmState = tuple[Tensor, Tensor]
@@ -35,13 +40,6 @@ class LastFrame(NamedTuple):
 
     state: Tensor
     duration: Tensor
-    velocity: Tensor
-
-
-class Features(NamedTuple):
-    """What the two acoustic modules say of each frame: (batch, frames, pitches, hidden) each."""
-
-    note: Tensor
     velocity: Tensor
 
 
@@ -86,11 +84,11 @@ class Film(nn.Module):
     @staticmethod
     def _network(channels: int) -> nn.Sequential:
         layers: list[nn.Module] = []
-        for inputs in (1, _FILM_UNITS, _FILM_UNITS):
-            layer = nn.Linear(inputs, _FILM_UNITS)
+        for inputs in (1, FILM_UNITS, FILM_UNITS):
+            layer = nn.Linear(inputs, FILM_UNITS)
             nn.init.uniform_(layer.bias, 0.0, 0.5)
             layers += [layer, nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(_FILM_UNITS, channels, bias=False))
+        return nn.Sequential(*layers, nn.Linear(FILM_UNITS, channels, bias=False))
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """γ and β, (channels, 1, bins) each."""
@@ -113,7 +111,7 @@ class ConvFilmBlock(nn.Module):
         first, second = widths
         self.conv1 = nn.Conv2d(inputs, channels, (first, 3), padding=(first // 2, 1))
         self.conv2 = nn.Conv2d(channels, channels, (second, 3), padding=(second // 2, 1))
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = nn.BatchNorm2d(channels, NORM_EPSILON)
         self.film = Film(channels, bins) if film else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,10 +145,10 @@ class FullHead(nn.Module):
     def __init__(self, channels: int, bins: int, hidden: int) -> None:
         super().__init__()
         self.hidden = hidden
-        self.collect = nn.Linear(channels * bins, _FULL_HEAD_UNITS)
+        self.collect = nn.Linear(channels * bins, FULL_HEAD_UNITS)
         self.dropout = nn.Dropout(_DROPOUT)
-        self.split = nn.Linear(_FULL_HEAD_UNITS, PITCHES * hidden)
-        self.norm = nn.LayerNorm((PITCHES, hidden))
+        self.split = nn.Linear(FULL_HEAD_UNITS, PITCHES * hidden)
+        self.norm = nn.LayerNorm((PITCHES, hidden), NORM_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the head."""
@@ -183,7 +181,11 @@ class CompactHead(nn.Module):
         super().__init__()
         self.hidden = hidden
         self.squeeze = nn.Sequential(
-            nn.Conv2d(channels, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1), nn.ReLU()
+            nn.Conv2d(channels, SQUEEZED_CHANNELS, 1),
+            nn.BatchNorm2d(SQUEEZED_CHANNELS, NORM_EPSILON),
+            nn.ReLU(),
+            nn.Conv2d(SQUEEZED_CHANNELS, 1, 1),
+            nn.ReLU(),
         )
         only = self.squeeze[3]
         assert isinstance(only, nn.Conv2d)
@@ -191,10 +193,10 @@ class CompactHead(nn.Module):
         nn.init.uniform_(only.weight, 0.0, 0.5)  # with one channel left, a negative start can stay dead
         nn.init.zeros_(only.bias)
         self.split = nn.Linear(bins, PITCHES * hidden)
-        self.split_norm = nn.BatchNorm1d(PITCHES * hidden)
+        self.split_norm = nn.BatchNorm1d(PITCHES * hidden, NORM_EPSILON)
         self.dropout = nn.Dropout(_DROPOUT)
         self.layers = nn.ModuleList(PitchLinear(hidden, hidden) for _ in range(2))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(PITCHES * hidden) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(PITCHES * hidden, NORM_EPSILON) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the head."""
@@ -242,13 +244,13 @@ class ContextEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(NOTE_STATES, _STATE_EMBEDDING)
+        self.embedding = nn.Embedding(NOTE_STATES, STATE_EMBEDDING)
         self.enhanced = config.context == "enhanced"
-        self.size = _CONTEXT_EMBEDDING if self.enhanced else _STATE_EMBEDDING
+        self.size = CONTEXT_EMBEDDING if self.enhanced else STATE_EMBEDDING
         if self.enhanced:
             hidden = config.hidden_per_pitch
             self.layers = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
-            self.join = nn.Linear(hidden + _STATE_EMBEDDING, _CONTEXT_EMBEDDING)
+            self.join = nn.Linear(hidden + STATE_EMBEDDING, CONTEXT_EMBEDDING)
 
     def forward(self, last: LastFrame) -> Tensor:
         """Encode the last frame."""
@@ -274,13 +276,13 @@ class SequenceModule(nn.Module):
         self.pitchwise, self.outputs = config.pitchwise, outputs
         copies = 1 if config.pitchwise else PITCHES
         self.units = config.lstm_units if config.pitchwise else config.global_lstm_units
-        self.lstm = nn.LSTM(copies * inputs, self.units, _LSTM_LAYERS)
+        self.lstm = nn.LSTM(copies * inputs, self.units, LSTM_LAYERS)
         self.output = nn.Linear(self.units, copies * outputs)
 
     def initial_state(self, batch: int) -> LstmState:
         """Zeros, before the first frame."""
         sequences = batch * PITCHES if self.pitchwise else batch
-        zeros = self.output.weight.new_zeros(_LSTM_LAYERS, sequences, self.units)
+        zeros = self.output.weight.new_zeros(LSTM_LAYERS, sequences, self.units)
         return zeros, zeros
 
     def forward(self, x: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
@@ -371,3 +373,20 @@ class Par(nn.Module):
     def parameter_count(self) -> int:
         """Trainable numbers, as Tables I, III and IV count them."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def weights_of(model: Par) -> Weights:
+    """The weights of a network for any engine; they share its memory where it is on the CPU."""
+    return {
+        name: value.detach().cpu().float().numpy()
+        for name, value in model.state_dict().items()
+        if not name.endswith(_COUNTS)
+    }
+
+
+def par_with(config: ModelConfig, weights: Weights) -> Par:
+    """A network that infers with such weights, which are copied."""
+    model = Par(config)
+    counts = {name: value for name, value in model.state_dict().items() if name.endswith(_COUNTS)}
+    model.load_state_dict({**counts, **{name: torch.from_numpy(value) for name, value in weights.items()}})
+    return model.requires_grad_(False).eval()

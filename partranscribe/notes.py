@@ -1,4 +1,4 @@
-"""One note, and the order in which lists of notes are kept."""
+"""One note, the states of which it is decoded, and the order in which lists of notes are kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 LOWEST_PITCH = 21
 HIGHEST_PITCH = 108
 PITCHES = HIGHEST_PITCH - LOWEST_PITCH + 1
+
+OFF, OFFSET, ONSET, SUSTAIN, REONSET = range(5)  # what a pitch may do in a frame (section III-C of the paper)
+NOTE_STATES = 5
 
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 

@@ -40,9 +40,8 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 
 from .checkpoint import CheckpointInfo
-from .decode import Frames
-from .model import NOTE_STATES
-from .notes import LOWEST_PITCH, PITCHES
+from .frames import Frames
+from .notes import LOWEST_PITCH, NOTE_STATES, PITCHES
 
 STATES = ("off", "offset", "onset", "sustain", "re-onset")  # as the constants of `model` number them
 

@@ -78,13 +78,11 @@ def _key_rows(blocks: Iterable[NDArray[np.float32]], log_mel: LogMel) -> Iterato
 def _mels(blocks: Iterable[NDArray[np.float32]], stream: LogMelStream) -> Iterator[NDArray[np.float32]]:
     """Log-mel frames, (frames, mels); of a recording that is too short for one, with silence behind it."""
     for block in blocks:
-        for mel in stream.push(block):
-            yield mel.cpu().numpy()
+        yield from stream.push(block)
     needed = stream.needed - stream.samples
     if needed > 0:
         stream.push(np.zeros(needed, np.float32))
-    for mel in stream.finish():
-        yield mel.cpu().numpy()
+    yield from stream.finish()
 
 
 def _bins_of_rows(config: FrontEndConfig) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .model import Features, LastFrame, Par, Prediction, SequenceModule, State
+from .model import LastFrame, Par, Prediction, SequenceModule, State
+from .windows import Features
 
 
 class Memory(NamedTuple):
@@ -23,22 +24,8 @@ class Memory(NamedTuple):
     cells: Tensor
 
 
-class Rules(NamedTuple):
-    """How the states of a frame are chosen from their logits.
-
-    Args:
-        silent, sounding: added to the logits of a pitch that is silent, and of one that sounds: (states,).
-        shortest: share of the longest duration before which a key is not struck again: an onset or
-            re-onset there is sustain.
-    """
-
-    silent: Tensor
-    sounding: Tensor
-    shortest: float
-
-
 class Decoded(NamedTuple):
-    """What was decoded, see `decode.Frames`: (batch, frames, pitches), and (…, states)."""
+    """What was decoded, see `frames.Frames`: (batch, frames, pitches), and (…, states)."""
 
     state: Tensor
     velocity: Tensor
@@ -165,6 +152,8 @@ class PitchwiseStepper(Stepper):
 
     def inputs(self, features: Features) -> Tensor:
         """What the first layers receive from the features: (frames, 2, batch * pitches, 4 units)."""
+        note: Tensor
+        velocity: Tensor
         note, velocity = (part.transpose(0, 1).flatten(1, 2) for part in features)
         received = (note, torch.cat((note, velocity), dim=-1))
         weights, biases = self.weights.features, self.weights.features_bias

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from .acoustic import Window, WindowCutter, acoustic, windows
 from .ahead import Ahead
 from .audio import read_blocks
-from .checkpoint import CheckpointInfo, load_checkpoint, load_front_end
+from .checkpoint import CheckpointInfo, checkpoint_info, load_filters, load_weights
 from .config import DecodeConfig
-from .decode import (
-    Decoding,
-    Frames,
-    NoteCollector,
-    begin_decoding,
-    compiled_loop,
-    decode,
-    initial_state,
-)
+from .device import resolve_device
+from .engine import Decoding, Engine, engine_for
 from .errors import AudioError, DeviceError
+from .frames import Frames, NoteCollector
 from .frontend import LogMel, Spans
 from .loudness import brought_to
-from .model import Features
 from .note_io import without_overlaps
 from .notes import Note
 from .posteriors import PosteriorCollector, posterior_collector
@@ -40,6 +30,7 @@ from .released import DEFAULT_NAME, checkpoint_path
 from .timings import Timings
 from .tuning import CONCERT_PITCH, KnownTuning, Tuning, tuning_of
 from .whole_file import whole_file
+from .windows import Array, Features, Window, WindowCutter, windows
 
 _GROUP_FRAMES = 96
 _GROUP_FRAMES_ON_CUDA = 256  # fewer and larger launches
@@ -65,27 +56,6 @@ class Transcription:
     tuning: float = CONCERT_PITCH
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device for "auto", "cpu", "cuda" or "cuda:N"; auto takes CUDA if it is there.
-
-    Raises:
-        DeviceError: there is no such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name.lower())
-    except RuntimeError as error:
-        raise DeviceError(f"{name}: no such device; use auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"{name}: not supported; use auto, cpu, cuda or cuda:N")
-    if device.type == "cuda":
-        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= there:
-            raise DeviceError(f"{name}: {there or 'no'} usable CUDA devices here; use --device cpu")
-    return device
-
-
 class Transcriber:
     """A network, ready to transcribe any number of recordings.
 
@@ -93,11 +63,11 @@ class Transcriber:
         model: a released name ("par_compact", "par") or the path of a checkpoint.
         device: "auto", "cpu", "cuda" or "cuda:N".
         decode: in place of the decoding settings of the checkpoint.
-        engine: what computes the acoustic modules and, on a CPU, the loop over frames: one of
-            `acoustic.ENGINES`.
-        precision: of the acoustic modules, one of `acoustic.PRECISIONS`.
+        engine: what computes the network, one of `engine.ENGINES`.
+        precision: of the acoustic modules, one of `engine.PRECISIONS`.
         timings: where the time of each stage is counted.
         together: how many recordings `transcribe_several` takes at once; by default 16 on CUDA, one on a CPU.
+        threads: how many compute on a CPU; see `engine.engine_for`.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
@@ -113,23 +83,27 @@ class Transcriber:
         precision: str = "float32",
         timings: Timings | None = None,
         together: int | None = None,
+        threads: int | None = None,
     ) -> None:
         self.device = resolve_device(device)
-        self.model, info = load_checkpoint(checkpoint_path(str(model)), self.device)
+        info = checkpoint_info(checkpoint_path(str(model)))
         self.info: CheckpointInfo = (
             info if decode is None else replace(info, config=replace(info.config, decode=decode))
         )
-        self.log_mel = load_front_end(info, self.device)
-        self._tuned = lru_cache(_TOGETHER_ON_CUDA)(self.log_mel.tuned)
-        self._acoustic = acoustic(self.model, self.device, engine, precision)
-        self._loop = compiled_loop(self.model) if self._acoustic.name == "openvino" else None
+        self._filters = load_filters(info)
+        weights = load_weights(info)
+        self.engine: Engine = engine_for(
+            info.config, weights, self._filters, self.device, engine, precision, threads
+        )
         self.precision = precision
         self.timings = timings or Timings()
-        self.together = together or (_TOGETHER_ON_CUDA if self.device.type == "cuda" else 1)
+        on_cuda = self.device.startswith("cuda")
+        self.together = together or (_TOGETHER_ON_CUDA if on_cuda else 1)
+        self.group_frames = _GROUP_FRAMES_ON_CUDA if on_cuda else _GROUP_FRAMES
 
     def front_end(self, tuning: float = CONCERT_PITCH) -> LogMel:
         """That of the model, for a piano whose A4 has a frequency in Hz."""
-        return self.log_mel if tuning == CONCERT_PITCH else self._tuned(tuning)
+        return LogMel(self.info.config.front_end, self._filters).tuned(tuning)
 
     def about(self) -> dict[str, Any]:
         """The model's name, checkpoint hash, settings and precision, as JSON outputs carry them."""
@@ -207,7 +181,7 @@ class Transcriber:
                     coming = begin(done + len(group.pieces))
                     try:
                         found = self._transcribe_together(group)
-                    except torch.cuda.OutOfMemoryError:
+                    except self.engine.lacks_memory:
                         coming.close()
                         self._use_less_memory(len(group.pieces))
                         coming = begin(done)
@@ -238,16 +212,14 @@ class Transcriber:
         if tried == 1:
             raise self._lacks_memory()
         self.together = tried // 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self.engine.free_memory()
         warnings.warn(
             f"{self.device}: not enough memory for {tried} recordings at once; goes on with {self.together}",
             stacklevel=3,
         )
 
     def _lacks_memory(self) -> DeviceError:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self.engine.free_memory()
         return DeviceError(f"{self.device}: not enough memory for one recording; use --device cpu")
 
     def _transcribe_together(self, group: _Group) -> list[Transcription | AudioError]:
@@ -257,32 +229,29 @@ class Transcriber:
         """
         pieces, sources = group.pieces, group.sources
         errors: dict[int, AudioError] = {}
-        state = initial_state(self.model, len(pieces))
-        with _full_precision():
-            waiting: dict[int, Features] = {}  # not yet decoded
-            begun: tuple[Decoding, dict[int, int]] | None = None
-            while (ready := self._next_of_each(sources, errors)) or waiting:
-                with self.timings.stage("acoustic"):
-                    for row, features in zip(ready, self._acoustic.together([*ready.values()]), strict=True):
-                        waiting[row] = _joined(waiting.get(row), features)
-                # No further than all that go on: only silence after the end may stand in for what is missing.
-                lengths = {row: features.note.shape[1] for row, features in waiting.items()}
-                frames = min(lengths[row] for row in ready) if ready else max(lengths.values())
-                with self.timings.stage("decoding"):
-                    batch = _side_by_side(waiting, len(pieces), frames)
-                    decoding, state = begin_decoding(
-                        self.model, batch, state, self.info.config.decode, loop=self._loop
-                    )
-                    for row, length in lengths.items():
-                        waiting[row] = Features(*(part[:, frames:] for part in waiting[row]))
-                        if length <= frames:
-                            del waiting[row]
-                    if begun is not None:
-                        _take(pieces, *begun)
-                begun = decoding, lengths
-            if begun is not None:
-                with self.timings.stage("decoding"):
+        state = self.engine.initial_state(len(pieces))
+        waiting: dict[int, Features] = {}  # not yet decoded
+        begun: tuple[Decoding, dict[int, int]] | None = None
+        while (ready := self._next_of_each(sources, errors)) or waiting:
+            with self.timings.stage("acoustic"):
+                for row, features in zip(ready, self.engine.together([*ready.values()]), strict=True):
+                    waiting[row] = self._joined(waiting.get(row), features)
+            # No further than all that go on: only silence after the end may stand in for what is missing.
+            lengths = {row: features.note.shape[1] for row, features in waiting.items()}
+            frames = min(lengths[row] for row in ready) if ready else max(lengths.values())
+            with self.timings.stage("decoding"):
+                batch = self._side_by_side(waiting, len(pieces), frames)
+                decoding, state = self.engine.begin_decoding(batch, state, self.info.config.decode)
+                for row, length in lengths.items():
+                    waiting[row] = Features(*(part[:, frames:] for part in waiting[row]))
+                    if length <= frames:
+                        del waiting[row]
+                if begun is not None:
                     _take(pieces, *begun)
+            begun = decoding, lengths
+        if begun is not None:
+            with self.timings.stage("decoding"):
+                _take(pieces, *begun)
         return [errors.get(row) or piece.finish() for row, piece in enumerate(pieces)]
 
     def _next_of_each(self, sources: Sequence[_Windows], errors: dict[int, AudioError]) -> dict[int, Window]:
@@ -312,15 +281,29 @@ class Transcriber:
                     found[row] = window
         return found
 
+    def _joined(self, before: Features | None, after: Features) -> Features:
+        if before is None:
+            return after
+        return Features(*(self.engine.join(parts, 1) for parts in zip(before, after, strict=True)))
+
+    def _side_by_side(self, features: Mapping[int, Features], batch: int, frames: int) -> Features:
+        """The first frames of each, (batch, frames, pitches, hidden), with zeros where there are none."""
+        shape = next(iter(features.values())).note.shape[2:]
+        whole = Features(*(self.engine.zeros(batch, frames, *shape) for _ in Features._fields))
+        for row, parts in features.items():
+            for whole_part, part in zip(whole, parts, strict=True):
+                whole_part[row, : part.shape[1]] = part[0, :frames]
+        return whole
+
     def _mels(
         self, spans: Mapping[int, NDArray[np.float32]], sources: Sequence[_Windows]
-    ) -> dict[int, Tensor]:
+    ) -> dict[int, Array]:
         """Log-mel frames of a span of each row, those of one tuning side by side."""
-        found: dict[int, Tensor] = {}
+        found: dict[int, Array] = {}
         with self.timings.stage("log-mel"):
             for tuning in {sources[row].tuning for row in spans}:
                 rows = [row for row in spans if sources[row].tuning == tuning]
-                mels = self.front_end(tuning).of_spans([spans[row] for row in rows])
+                mels = self.engine.mels([spans[row] for row in rows], tuning)
                 found.update(zip(rows, mels, strict=True))
         return found
 
@@ -367,25 +350,20 @@ class Transcriber:
         return self._transcribe(_Piece(self, blocks, start, KnownTuning(tuning), progress=progress))
 
     def _transcribe(self, piece: _Piece, posteriors: PosteriorCollector | None = None) -> Transcription:
-        with suppress(torch.cuda.OutOfMemoryError):
+        with suppress(*self.engine.lacks_memory):
             return self._transcribe_piece(piece, posteriors)
         raise self._lacks_memory()  # not while its error holds what filled the memory
 
     def _transcribe_piece(self, piece: _Piece, posteriors: PosteriorCollector | None) -> Transcription:
         wanted = posteriors is not None
-        state = initial_state(self.model)
-        features_of = self._acoustic.features(piece.windows(), self.timings)
-        with _full_precision(), closing(features_of) as stream:
+        state = self.engine.initial_state(1)
+        with closing(self.engine.features(piece.windows(), self.timings)) as stream:
             for features in stream:
                 with self.timings.stage("decoding"):
-                    frames, state = decode(
-                        self.model,
-                        features,
-                        state,
-                        self.info.config.decode,
-                        with_probabilities=wanted,
-                        loop=self._loop,
+                    decoding, state = self.engine.begin_decoding(
+                        features, state, self.info.config.decode, with_probabilities=wanted
                     )
+                    (frames,) = decoding.wait()
                     frames = piece.take(frames)
                 if posteriors is not None:
                     with self.timings.stage("writing"):
@@ -424,9 +402,8 @@ class _Piece:
         self._name, self._remedy, self._progress = name, remedy, progress
         self._config, self._timings = transcriber.info.config, transcriber.timings
         self._blocks, self._start, self._lead, self._seconds = blocks, start, lead, seconds
-        group = _GROUP_FRAMES_ON_CUDA if transcriber.device.type == "cuda" else _GROUP_FRAMES
-        self._front_end, self._tuning = transcriber.front_end, tuning
-        self._spans = Spans(self._config.front_end, group)
+        self._engine, self._tuning = transcriber.engine, tuning
+        self._spans = Spans(self._config.front_end, transcriber.group_frames)
         self._collector = NoteCollector(self._config.front_end.seconds_per_frame, self._config.decode)
         self._notes: list[Note] = []
         self._frames = 0
@@ -452,7 +429,7 @@ class _Piece:
         config = transcriber.info.config
         rate, hop = config.front_end.sample_rate, config.front_end.hop_length
         lead = min(round(_LEAD_SECONDS * rate), int(start * rate)) // hop
-        tail = config.model.margin_frames * hop + transcriber.log_mel.half_window
+        tail = config.model.margin_frames * hop + config.front_end.n_fft // 2
         read = partial(
             read_blocks, path, rate, start=start, end=end, before=lead * hop / rate, beyond=tail / rate
         )
@@ -473,10 +450,9 @@ class _Piece:
         """Frequency of A4 in Hz; if it is measured, that is done when the first span comes."""
         return self._tuning.hertz
 
-    @property
-    def margin(self) -> int:
-        """Frames on either side of a window."""
-        return self._config.model.margin_frames
+    def cutter(self) -> WindowCutter:
+        """What cuts windows of log-mel frames."""
+        return WindowCutter(self._config.model.margin_frames, self._engine.join)
 
     def spans(self) -> Generator[NDArray[np.float32]]:
         """What log-mel frames are made of, as the audio comes; see `frontend.Spans`.
@@ -498,11 +474,11 @@ class _Piece:
     def windows(self) -> Generator[Window]:
         """What the acoustic modules are given, made as the audio comes."""
         with closing(self.spans()) as spans:
-            yield from windows(map(self._mel, spans), self.margin)
+            yield from windows(map(self._mel, spans), self.cutter())
 
-    def _mel(self, span: NDArray[np.float32]) -> Tensor:
+    def _mel(self, span: NDArray[np.float32]) -> Array:
         with self._timings.stage("log-mel"):
-            return self._front_end(self.tuning).of_span(span)
+            return self._engine.mels([span], self.tuning)[0]
 
     def take(self, frames: Frames) -> Frames:
         """What was decoded of the next frames; gives those that are of the wanted part."""
@@ -543,14 +519,6 @@ class _Piece:
         return Transcription(without_overlaps(placed), self._duration, self.tuning)
 
 
-def _full_precision() -> AbstractContextManager[None]:
-    """On CUDA, full precision and fixed algorithms, so that the notes are those of the CPU."""
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, deterministic=True, allow_tf32=False
-    )
-    return flags
-
-
 class _Windows:
     """Where the windows of one of several recordings come from, read ahead from now on.
 
@@ -560,7 +528,7 @@ class _Windows:
 
     def __init__(self, piece: _Piece) -> None:
         self._piece = piece
-        self.spans, self.cutter = Ahead(piece.spans(), _WAITING), WindowCutter(piece.margin)
+        self.spans, self.cutter = Ahead(piece.spans(), _WAITING), piece.cutter()
 
     @property
     def tuning(self) -> float:
@@ -591,22 +559,6 @@ def _take(pieces: Sequence[_Piece], decoding: Decoding, lengths: Mapping[int, in
     for row, length in lengths.items():
         pieces[row].take(decoded[row].part(slice(length)))
         pieces[row].tell()
-
-
-def _joined(before: Features | None, after: Features) -> Features:
-    if before is None:
-        return after
-    return Features(*(torch.cat(parts, dim=1) for parts in zip(before, after, strict=True)))
-
-
-def _side_by_side(features: Mapping[int, Features], batch: int, frames: int) -> Features:
-    """The first frames of each, (batch, frames, pitches, hidden), with zeros where there are none."""
-    some = next(iter(features.values())).note
-    whole = Features(*(some.new_zeros(batch, frames, *some.shape[2:]) for _ in Features._fields))
-    for row, parts in features.items():
-        for whole_part, part in zip(whole, parts, strict=True):
-            whole_part[row, : part.shape[1]] = part[0, :frames]
-    return whole
 
 
 def _placed(note: Note, start: float, end: float) -> Note:

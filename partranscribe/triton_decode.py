@@ -2,7 +2,7 @@
 
 Pitches do not talk to each other: each block of the kernel takes a few of them (rows), keeps what they
 remember, and runs over all frames; the rows may belong to any number of pieces. The result is that of the
-loop in `decode`, but for the order of sums.
+loop in `torch_decode`, but for the order of sums.
 """
 
 # Triton reads annotations as types of its own, so the kernel has none; its constants are in capitals.
@@ -19,7 +19,8 @@ import triton.language as tl
 from torch import Tensor
 
 from .config import DecodeConfig
-from .model import NOTE_STATES, LastFrame
+from .model import LastFrame
+from .notes import NOTE_STATES
 from .stepper import Memory, PitchwiseWeights
 
 _ROWS = 16  # of a block; the least that a matrix product takes
@@ -27,7 +28,7 @@ _WARPS = 8
 
 
 class DecodedRows(NamedTuple):
-    """What was decoded, see `decode.Frames`: (frames, rows) each, and (frames, rows, states)."""
+    """What was decoded, see `frames.Frames`: (frames, rows) each, and (frames, rows, states)."""
 
     state: Tensor
     velocity: Tensor
@@ -245,7 +246,7 @@ def decode_rows(
         received: what its first layers receive from the features: (frames, 2, rows, 4 units).
         memory: of the LSTMs.
         last: the frame before, (batch, 1, pitches) each, batch * pitches = rows.
-        settings, with_probabilities: see `decode.decode`.
+        settings, with_probabilities: see `torch_decode.decode`.
         max_duration: frames at which the count of a duration ends.
     """
     frames, _, rows, _ = received.shape

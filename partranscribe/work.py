@@ -63,8 +63,12 @@ class Settings:
     tuning: float | None = None
     pedal_threshold: int = PEDAL_THRESHOLD
 
-    def transcriber(self, timings: Timings | None = None) -> Transcriber:
+    def transcriber(self, timings: Timings | None = None, threads: int | None = None) -> Transcriber:
         """Load the model.
+
+        Args:
+            timings: where the time of each stage is counted.
+            threads: how many compute on a CPU.
 
         Raises:
             PartranscribeError: what is wrong with the model is wrong for every recording.
@@ -72,7 +76,12 @@ class Settings:
         from .transcribe import Transcriber
 
         return Transcriber(
-            self.model, self.device, engine=self.engine, precision=self.precision, timings=timings
+            self.model,
+            self.device,
+            engine=self.engine,
+            precision=self.precision,
+            timings=timings,
+            threads=threads,
         )
 
     def front_end(self) -> LogMel:

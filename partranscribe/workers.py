@@ -210,10 +210,7 @@ def _run(connection: Connection, settings: Settings, threads: int) -> None:
     warnings.showwarning = lambda message, *_args, **_kwargs: watcher.tell(Warned(str(message)))
     try:
         with timings.stage("starting"):
-            import torch
-
-            torch.set_num_threads(threads)
-            transcriber = settings.transcriber(timings)
+            transcriber = settings.transcriber(timings, threads)
     except PartranscribeError as error:
         watcher.tell(Broken(error))
         return

@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from partranscribe.checkpoint import save_checkpoint
 from partranscribe.config import Config, FrontEndConfig, ModelConfig
-from partranscribe.frontend import LogMel
-from partranscribe.model import NOTE_STATES, LastFrame, Par
-from partranscribe.notes import PITCHES
+from partranscribe.model import LastFrame, Par
+from partranscribe.notes import NOTE_STATES, PITCHES
+from partranscribe.torch_checkpoint import save_checkpoint
+from partranscribe.torch_frontend import TorchLogMel
 from shown import CHROMIUM
+
+os.environ["OMP_NUM_THREADS"] = "1"  # networks this small are slower on several threads than on one
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # must be there before anything imports Triton
@@ -66,7 +68,7 @@ def lively(one_thread: None) -> Par:
     """
     torch.manual_seed(2)
     model = Par(TINY.model)
-    mel = LogMel(TINY.front_end)(torch.from_numpy(swelling_noise(0, 100_000))).unsqueeze(0)
+    mel = TorchLogMel(TINY.front_end)(torch.from_numpy(swelling_noise(0, 100_000))).unsqueeze(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = 1.0

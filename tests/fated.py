@@ -30,7 +30,7 @@ class Fated(Settings):
     fates: tuple[tuple[str, str], ...] = ()
     together: int = 1
 
-    def transcriber(self, timings: Timings | None = None) -> Transcriber:
+    def transcriber(self, timings: Timings | None = None, threads: int | None = None) -> Transcriber:
         meet(Path(), self.fates)
         warnings.warn("a worker was warned", stacklevel=1)
         return FatedTranscriber(self, timings)

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from partranscribe.audio import probe, read_blocks
-from partranscribe.checkpoint import load_checkpoint, load_front_end
+from partranscribe.checkpoint import load_front_end
 from partranscribe.errors import AudioError, CheckpointError, NoteFileError
 from partranscribe.note_io import read_notes
+from partranscribe.torch_checkpoint import load_checkpoint
 
 MOST_SECONDS = 7200.0  # of audio that a file of some kilobytes may stand for
 
@@ -62,7 +63,7 @@ def check_checkpoint(path: Path) -> None:
         check_message(path, error)
         return
     assert model.parameter_count() < 1e8
-    assert front_end.window.numel() < 1e6
+    assert front_end.config.n_fft < 1e6
 
 
 class Reader(NamedTuple):

@@ -30,13 +30,26 @@ LAYERS = (
         "loudness",
         "tuning",
         "file_lock",
+        "windows",
+        "machine",
     },
-    {"audio", "frontend", "model", "note_array", "released", "whole_file", "child_process"},
-    {"note_io", "remote", "sampler"},
-    {"stepper", "openvino_graph", "sonify", "manifest"},
+    {
+        "audio",
+        "device",
+        "frames",
+        "frontend",
+        "weights",
+        "note_array",
+        "released",
+        "whole_file",
+        "child_process",
+    },
+    {"model", "note_io", "remote", "sampler", "torch_frontend", "checkpoint"},
+    {"stepper", "openvino_graph", "torch_checkpoint", "sonify", "manifest"},
     {"triton_decode", "openvino_decode"},
-    {"acoustic", "decode", "checkpoint"},
-    {"posteriors", "score"},
+    {"torch_decode"},
+    {"openvino_engine", "torch_engine"},
+    {"engine", "posteriors", "score"},
     {"transcribe", "opus", "spectrogram"},
     {"plan", "view", "plots"},
     {"extras"},
@@ -52,7 +65,7 @@ LAYERS = (
 
 
 def module_name(path: Path, package: Path = PACKAGE) -> str:
-    """A file as a dotted name below the package: `decode`, `training.loop`, `__init__`."""
+    """A file as a dotted name below the package: `model`, `training.loop`, `__init__`."""
     return ".".join(path.relative_to(package).with_suffix("").parts)
 
 
@@ -115,21 +128,21 @@ def test_every_module_has_its_place(path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "source", "found"),
     [
-        ("decode", "from .model import Par", ["model"]),
-        ("decode", "from partranscribe.model import Par", ["model"]),
-        ("decode", "import partranscribe.model", ["model"]),
-        ("decode", "import partranscribe.model as m, os", ["model"]),
-        ("decode", "from . import model, notes", ["model", "notes"]),
-        ("decode", "from partranscribe import model", ["model"]),
+        ("torch_decode", "from .model import Par", ["model"]),
+        ("torch_decode", "from partranscribe.model import Par", ["model"]),
+        ("torch_decode", "import partranscribe.model", ["model"]),
+        ("torch_decode", "import partranscribe.model as m, os", ["model"]),
+        ("torch_decode", "from . import model, notes", ["model", "notes"]),
+        ("torch_decode", "from partranscribe import model", ["model"]),
         ("cli", "from . import __version__", ["__version__"]),
         ("cli", "import partranscribe", [ROOT]),
         ("training.loop", "from ..model import Par", ["model"]),
         ("training.loop", "from .loss import focal_loss", ["training.loss"]),
         ("training.loop", "from .. import cli", ["cli"]),
         ("training.loop", "from . import data", ["training"]),
-        ("decode", "def f():\n    from .cli import main", ["cli"]),
-        ("decode", "if TYPE_CHECKING:\n    from .cli import main", ["cli"]),
-        ("decode", "import torch\nfrom os import path\nfrom partranscribed import x", []),
+        ("torch_decode", "def f():\n    from .cli import main", ["cli"]),
+        ("torch_decode", "if TYPE_CHECKING:\n    from .cli import main", ["cli"]),
+        ("torch_decode", "import torch\nfrom os import path\nfrom partranscribed import x", []),
     ],
 )
 def test_every_kind_of_import_is_seen(module: str, source: str, found: list[str]) -> None:
@@ -139,7 +152,7 @@ def test_every_kind_of_import_is_seen(module: str, source: str, found: list[str]
 @pytest.mark.parametrize(
     ("module", "imported"),
     [
-        ("model", "decode"),
+        ("model", "torch_decode"),
         ("config", "audio"),
         ("notes", "errors"),
         ("note_io", "score"),
@@ -159,7 +172,12 @@ def test_an_upward_import_would_be_found(module: str, imported: str) -> None:
 
 @pytest.mark.parametrize(
     ("module", "imported"),
-    [("decode", "model"), ("score", "note_io"), ("cli", "training.loop"), ("training.loop", "training.loss")],
+    [
+        ("torch_decode", "model"),
+        ("score", "note_io"),
+        ("cli", "training.loop"),
+        ("training.loop", "training.loss"),
+    ],
 )
 def test_a_downward_import_is_allowed(module: str, imported: str) -> None:
     assert is_allowed(module, imported)
@@ -182,6 +200,12 @@ def test_help_loads_neither_torch_nor_librosa() -> None:
 
 def test_the_package_alone_loads_nothing_heavy() -> None:
     assert not loaded_by("import partranscribe") & {"torch", "librosa", "numpy", "click"}
+
+
+def test_a_network_is_computed_without_torch() -> None:
+    loaded = loaded_by("import partranscribe.transcribe, partranscribe.openvino_engine")
+    assert "openvino" in loaded
+    assert not loaded & {"torch", "librosa", "scipy", "numba"}
 
 
 def test_matplotlib_is_loaded_by_what_draws() -> None:

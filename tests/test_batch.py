@@ -17,11 +17,12 @@ from types import SimpleNamespace
 import pytest
 
 from fated import Fated
-from partranscribe import crew
+from partranscribe import crew, machine
 from partranscribe.backlog import Backlog
 from partranscribe.batch import foresee, run
-from partranscribe.crew import available_memory, default_processes, usable_cores
+from partranscribe.crew import default_processes
 from partranscribe.errors import AudioError, CheckpointError, OutputError
+from partranscribe.machine import available_memory, usable_cores
 from partranscribe.manifest import CLAIMS, NAME, Entry, Manifest
 from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
@@ -732,7 +733,7 @@ def test_there_are_no_more_processes_than_cores_memory_and_jobs_bear(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(crew, "CONTAINER", tmp_path)
+    monkeypatch.setattr(machine, "CONTAINER", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
     monkeypatch.setattr(crew, "available_memory", lambda: memory)
     assert default_processes(jobs) == processes
@@ -748,7 +749,7 @@ def test_a_container_has_the_cores_and_the_memory_that_it_is_given(
     quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
-    monkeypatch.setattr(crew, "CONTAINER", tmp_path)
+    monkeypatch.setattr(machine, "CONTAINER", tmp_path)
     (tmp_path / "cpu.max").write_text(f"{quota}\n")
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("900000\n")

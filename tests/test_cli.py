@@ -19,9 +19,9 @@ from click.testing import CliRunner, Result
 from conftest import swelling_noise
 from locked import lock
 from partranscribe import __version__, cli
-from partranscribe.acoustic import ENGINES, PRECISIONS
 from partranscribe.batch import TIME_LIMIT
 from partranscribe.cli import main
+from partranscribe.engine import ENGINES, PRECISIONS
 from partranscribe.errors import OutputError
 from partranscribe.note_io import PEDAL_THRESHOLD, WRITERS, read_notes, write_notes
 from partranscribe.notes import Note

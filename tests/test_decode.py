@@ -12,19 +12,24 @@ import torch
 
 from conftest import TINY, states, swelling_noise
 from partranscribe.config import DecodeConfig, settings_from_dict
-from partranscribe.decode import (
-    DecoderState,
-    Frames,
-    NoteCollector,
-    advance,
-    decode,
-    decode_batch,
-    initial_state,
+from partranscribe.frames import Frames, NoteCollector
+from partranscribe.model import LastFrame, Par
+from partranscribe.notes import (
+    LOWEST_PITCH,
+    NOTE_STATES,
+    OFF,
+    OFFSET,
+    ONSET,
+    PITCHES,
+    REONSET,
+    SUSTAIN,
+    Note,
+    in_order,
 )
-from partranscribe.frontend import LogMel
-from partranscribe.model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par
-from partranscribe.notes import LOWEST_PITCH, PITCHES, Note, in_order
+from partranscribe.torch_decode import DecoderState, advance, decode, decode_batch, initial_state
+from partranscribe.torch_frontend import TorchLogMel
 from partranscribe.training.labels import FrameLabels, context_labels
+from partranscribe.windows import Features
 
 SECOND = 1.0  # a frame a second, so that frames can be read off the times
 MIDDLE_C = 60
@@ -61,7 +66,7 @@ def random_frames(seed: int, frames: int = 400) -> Frames:
 @pytest.fixture(scope="module")
 def features(lively: Par) -> Features:
     """Acoustic features of 3 s that the lively network hears notes in."""
-    mel = LogMel(TINY.front_end)(torch.from_numpy(swelling_noise(11, 48_000)))
+    mel = TorchLogMel(TINY.front_end)(torch.from_numpy(swelling_noise(11, 48_000)))
     with torch.inference_mode():
         return lively.features(mel.unsqueeze(0))
 

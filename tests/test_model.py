@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from conftest import random_context, trained_like
 from partranscribe.config import PAR, PAR_COMPACT, Head, ModelConfig
 from partranscribe.model import (
-    NOTE_STATES,
     CompactHead,
     ConvFilmBlock,
-    Features,
     Film,
     FullHead,
     LastFrame,
@@ -23,7 +21,8 @@ from partranscribe.model import (
     PitchLinear,
     Prediction,
 )
-from partranscribe.notes import PITCHES
+from partranscribe.notes import NOTE_STATES, PITCHES
+from partranscribe.windows import Features
 
 MELS, FRAMES = 32, 12
 SMALL = ModelConfig(head="compact", cnn_units=4, lstm_units=4, hidden_per_pitch=4, n_mels=MELS)

@@ -10,47 +10,70 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from conftest import TINY, swelling_noise
-from partranscribe import openvino_decode
 from partranscribe.config import DecodeConfig
-from partranscribe.decode import DecoderState, Frames, compiled_loop, decode, decode_batch, initial_state
-from partranscribe.frontend import LogMel
-from partranscribe.model import NOTE_STATES, Features, Par
-from partranscribe.openvino_decode import OpenVinoLoop
+from partranscribe.frames import Frames
+from partranscribe.model import Par, weights_of
+from partranscribe.notes import NOTE_STATES
+from partranscribe.openvino_decode import Left, OpenVinoLoop
+from partranscribe.torch_decode import DecoderState, decode, initial_state
+from partranscribe.torch_frontend import TorchLogMel
+from partranscribe.windows import Features
 
 EAGER = DecodeConfig(onset_bias=0.7, reonset_bias=1.5, offset_bias=0.6, restrike_frames=4)
+
+Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Features of the note and of the velocity network, (frames, pitches, hidden) each."""
+
+
+def loop_of(model: Par) -> OpenVinoLoop:
+    return OpenVinoLoop(model.config, weights_of(model))
 
 
 @pytest.fixture(scope="module")
 def loop(lively: Par) -> OpenVinoLoop:
-    return OpenVinoLoop(lively)
+    return loop_of(lively)
 
 
 @pytest.fixture(scope="module")
-def features(lively: Par) -> Features:
+def features(lively: Par) -> Pair:
     """Of 5 s that the lively network hears notes in."""
-    mel = LogMel(TINY.front_end)(torch.from_numpy(swelling_noise(12, 80_000)))
+    mel = TorchLogMel(TINY.front_end)(torch.from_numpy(swelling_noise(12, 80_000)))
     with torch.inference_mode():
-        return lively.features(mel.unsqueeze(0))
+        note, velocity = (part[0].numpy() for part in lively.features(mel.unsqueeze(0)))
+    return note, velocity
 
 
-def parts(features: Features, *sizes: int) -> Iterator[Features]:
+def by_pytorch(model: Par, features: Pair, settings: DecodeConfig) -> tuple[Frames, DecoderState]:
+    given = Features(*(torch.from_numpy(part.copy())[None] for part in features))
+    return decode(model, given, initial_state(model), settings, with_probabilities=True)
+
+
+def parts(features: Pair, *sizes: int) -> Iterator[Pair]:
     """So many frames each, and the rest."""
-    ends = [*np.cumsum([0, *sizes]).tolist(), features.note.shape[1]]
+    note, velocity = features
+    ends = [*np.cumsum([0, *sizes]).tolist(), len(note)]
     for begin, end in pairwise(ends):
-        yield Features(*(part[:, begin:end] for part in features))
+        yield note[begin:end], velocity[begin:end]
 
 
-def assert_same(plain: tuple[Frames, DecoderState], graph: tuple[Frames, DecoderState]) -> None:
+def left_by(state: DecoderState) -> list[NDArray[np.float32]]:
+    """What PyTorch's loop leaves, as OpenVINO's has it."""
+    memory = [part[layer] for network in state.lstm for layer in range(2) for part in network]
+    return [part.numpy() for part in (*(one[0, 0] for one in state.last), *memory)]
+
+
+def assert_same(plain: tuple[Frames, DecoderState], graph: tuple[Frames, Left]) -> None:
     for found, expected in zip(graph[0], plain[0], strict=True):
         assert found is not None
         assert expected is not None
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert found.dtype == expected.dtype
         assert found.shape == expected.shape
-    torch.testing.assert_close(graph[1].last, plain[1].last, atol=1e-5, rtol=0)
-    torch.testing.assert_close(graph[1].lstm, plain[1].lstm, atol=1e-4, rtol=1e-4)
+    for one, other in zip(graph[1], left_by(plain[1]), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -58,119 +81,77 @@ def assert_same(plain: tuple[Frames, DecoderState], graph: tuple[Frames, Decoder
     [DecodeConfig(), EAGER, DecodeConfig(onset_bias=-1.0, offset_bias=-2.0, restrike_frames=1)],
     ids=["plain", "eager", "reluctant"],
 )
-def test_both_loops_agree(
-    lively: Par, loop: OpenVinoLoop, features: Features, settings: DecodeConfig
-) -> None:
-    begin = initial_state(lively)
-    plain, graph = (
-        decode(lively, features, begin, settings, with_probabilities=True, loop=one) for one in (None, loop)
-    )
+def test_both_loops_agree(lively: Par, loop: OpenVinoLoop, features: Pair, settings: DecodeConfig) -> None:
+    plain, graph = by_pytorch(lively, features, settings), loop.run(*features, loop.initial_state(), settings)
     assert {*np.unique(plain[0].state)} == set(range(NOTE_STATES))
     np.testing.assert_array_equal(graph[0].state, plain[0].state)
     assert_same(plain, graph)
 
 
+def test_both_loops_begin_in_silence(lively: Par, loop: OpenVinoLoop) -> None:
+    expected = left_by(initial_state(lively))
+    for one, other in zip(loop.initial_state(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_both_loops_agree_on_other_sizes() -> None:
     torch.manual_seed(5)
     model = Par(replace(TINY.model, lstm_units=19, hidden_per_pitch=17, max_duration_frames=6)).eval()
-    some = Features(*(torch.randn(1, 30, 88, 17) * 3 for _ in range(2)))
-    settings = DecodeConfig(onset_bias=1.0, restrike_frames=3)
-    begin = initial_state(model)
-    plain, graph = (
-        decode(model, some, begin, settings, with_probabilities=True, loop=one)
-        for one in (None, OpenVinoLoop(model))
-    )
+    note, velocity = (3 * torch.randn(30, 88, 17).numpy() for _ in range(2))
+    settings, loop = DecodeConfig(onset_bias=1.0, restrike_frames=3), loop_of(model)
+    plain = by_pytorch(model, (note, velocity), settings)
     assert plain[0].state.any()
-    assert_same(plain, graph)
+    assert_same(plain, loop.run(note, velocity, loop.initial_state(), settings))
 
 
-def test_states_that_are_equally_likely_are_told_apart_alike(lively: Par) -> None:
+def test_states_that_are_equally_likely_are_told_apart_alike() -> None:
     model = Par(TINY.model).eval()
     with torch.no_grad():
         model.note_sequence.output.weight.zero_()
         model.note_sequence.output.bias.zero_()
-    silence = torch.zeros(1, 4, 88, TINY.model.hidden_per_pitch)
+    silence, loop = np.zeros((4, 88, TINY.model.hidden_per_pitch), np.float32), loop_of(model)
     for bias in (0.0, 0.5, -0.5):  # all are alike, two of them, and three
         settings = DecodeConfig(onset_bias=bias, reonset_bias=bias)
-        plain, graph = (
-            decode(model, Features(silence, silence), initial_state(model), settings, loop=one)[0].state
-            for one in (None, OpenVinoLoop(model))
-        )
-        np.testing.assert_array_equal(graph, plain)
+        plain, _ = by_pytorch(model, (silence, silence), settings)
+        graph, _ = loop.run(silence, silence, loop.initial_state(), settings)
+        np.testing.assert_array_equal(graph.state, plain.state)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (64,), (7, 30, 11)])
 def test_frames_do_not_depend_on_how_many_come_at_a_time(
-    lively: Par, loop: OpenVinoLoop, features: Features, sizes: tuple[int, ...]
+    loop: OpenVinoLoop, features: Pair, sizes: tuple[int, ...]
 ) -> None:
-    whole, end = decode(lively, features, initial_state(lively), EAGER, with_probabilities=True, loop=loop)
-    state, found = initial_state(lively), []
+    whole, end = loop.run(*features, loop.initial_state(), EAGER)
+    left, found = loop.initial_state(), []
     for part in parts(features, *sizes):
-        frames, state = decode(lively, part, state, EAGER, with_probabilities=True, loop=loop)
+        frames, left = loop.run(*part, left, EAGER)
         found.append(frames)
     for pieces, expected in zip(zip(*found, strict=True), whole, strict=True):
         np.testing.assert_array_equal(np.concatenate(pieces), expected)
-    torch.testing.assert_close(state.last, end.last, atol=0, rtol=0)
-    torch.testing.assert_close(state.lstm, end.lstm, atol=0, rtol=0)
+    for one, other in zip(left, end, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def test_the_loops_can_take_turns(lively: Par, loop: OpenVinoLoop, features: Features) -> None:
+def test_what_a_frame_leaves_is_kept_when_it_is_used(loop: OpenVinoLoop, features: Pair) -> None:
     first, second = parts(features, 50)
-    plain, plain_end = decode(lively, second, decode(lively, first, initial_state(lively))[1])
-    _, middle = decode(lively, first, initial_state(lively), loop=loop)
-    mixed, mixed_end = decode(lively, second, middle)
-    np.testing.assert_array_equal(mixed.state, plain.state)
-    torch.testing.assert_close(mixed_end.lstm, plain_end.lstm, atol=1e-4, rtol=1e-4)
+    _, left = loop.run(*first, loop.initial_state(), EAGER)
+    before = [part.copy() for part in left]
+    once, twice = (loop.run(*second, left, EAGER)[0].velocity for _ in range(2))
+    np.testing.assert_array_equal(once, twice)
+    for one, other in zip(left, before, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def test_several_threads_may_share_a_loop(lively: Par, loop: OpenVinoLoop, features: Features) -> None:
-    length = features.note.shape[1]
-    pieces = [Features(*(part.roll(shift, dims=1) for part in features)) for shift in range(0, length, 20)]
-    expected = [decode(lively, piece, initial_state(lively), loop=loop)[0] for piece in pieces]
+def test_several_threads_may_share_a_loop(loop: OpenVinoLoop, features: Pair) -> None:
+    turned = [tuple(np.roll(part, shift, axis=0) for part in features) for shift in range(0, 150, 20)]
+
+    def decoded(piece: tuple[NDArray[np.float32], ...]) -> Frames:
+        note, velocity = piece
+        return loop.run(note, velocity, loop.initial_state(), EAGER)[0]
+
+    expected = [decoded(piece) for piece in turned]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda x: decode(lively, x, initial_state(lively), loop=loop)[0], pieces))
+        found = list(pool.map(decoded, turned))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one.state, other.state)
         np.testing.assert_array_equal(one.velocity, other.velocity)
-
-
-def test_a_piece_does_not_depend_on_those_beside_it(
-    lively: Par, loop: OpenVinoLoop, features: Features
-) -> None:
-    turned = Features(*(part.roll(40, dims=1) for part in features))
-    both = Features(*(torch.cat(pair) for pair in zip(features, turned, strict=True)))
-    state, found = initial_state(lively, 2), []
-    for part in parts(both, 30):
-        frames, state = decode_batch(lively, part, state, EAGER, loop=loop)
-        found.append(frames)
-    ends = []
-    for piece, alone in enumerate((features, turned)):
-        expected, end = decode(lively, alone, initial_state(lively), EAGER, loop=loop)
-        ends.append(end)
-        together = zip(*(frames[piece][:3] for frames in found), strict=True)
-        for one, other in zip(together, expected[:3], strict=True):
-            np.testing.assert_array_equal(np.concatenate(one), other)
-    expected_last = [torch.cat(pair) for pair in zip(*(end.last for end in ends), strict=True)]
-    torch.testing.assert_close([*state.last], expected_last, atol=0, rtol=0)
-    for network in (0, 1):
-        memories = (end.lstm[network] for end in ends)
-        expected_memory = tuple(torch.cat(pair, dim=1) for pair in zip(*memories, strict=True))
-        torch.testing.assert_close(state.lstm[network], expected_memory, atol=0, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "changes", [{}, {"head": "full"}, {"pitchwise": False}, {"context": "state"}, {"context": "none"}]
-)
-def test_ablations_have_no_such_loop(changes: dict[str, object]) -> None:
-    model = Par(replace(TINY.model, **changes)).eval()  # type: ignore[arg-type]
-    expected = not changes or "head" in changes
-    assert (compiled_loop(model) is not None) is expected
-
-
-def test_where_the_loop_does_not_compile_pytorch_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("no such operation\nand more")
-
-    monkeypatch.setattr(openvino_decode, "compile_graph", broken)
-    with pytest.warns(UserWarning, match=r"the loop over frames \(no such operation\); PyTorch takes"):
-        assert compiled_loop(Par(TINY.model).eval()) is None

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from conftest import swelling_noise
 from partranscribe.checkpoint import CheckpointInfo, checkpoint_info
 from partranscribe.config import DecodeConfig
-from partranscribe.decode import Frames
 from partranscribe.errors import AudioError, OutputError
-from partranscribe.model import OFF, OFFSET, ONSET, REONSET, SUSTAIN
+from partranscribe.frames import Frames
 from partranscribe.note_io import read_notes, write_notes
-from partranscribe.notes import PITCHES, Note
+from partranscribe.notes import OFF, OFFSET, ONSET, PITCHES, REONSET, SUSTAIN, Note
 from partranscribe.posteriors import posterior_collector
 from partranscribe.transcribe import Transcriber, Transcription
 from synth import write_audio

@@ -9,9 +9,10 @@ import torch
 
 from conftest import TINY, random_context, swelling_noise
 from partranscribe.config import ModelConfig
-from partranscribe.frontend import LogMel
-from partranscribe.model import Features, LastFrame, Par
+from partranscribe.model import LastFrame, Par
 from partranscribe.stepper import PitchwiseStepper, Stepper, stepper_for
+from partranscribe.torch_frontend import TorchLogMel
+from partranscribe.windows import Features
 
 FRAMES = 40
 
@@ -23,7 +24,7 @@ def test_fast_and_plain_steps_agree(head: str, lively: Par) -> None:
     model = lively if head == "compact" else Par(replace(tiny, head="full")).eval()
     last = random_context(1, FRAMES)
     with torch.inference_mode():
-        mel = LogMel(TINY.front_end)(torch.from_numpy(swelling_noise(1, 512 * FRAMES - 1)))
+        mel = TorchLogMel(TINY.front_end)(torch.from_numpy(swelling_noise(1, 512 * FRAMES - 1)))
         features = model.features(mel.unsqueeze(0))
         plain, fast = Stepper(model), PitchwiseStepper(model)
         state = model.initial_state()

@@ -11,9 +11,8 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from partranscribe.errors import DataError
-from partranscribe.model import NOTE_STATES, OFF, ONSET
 from partranscribe.note_array import NoteArray
-from partranscribe.notes import PITCHES
+from partranscribe.notes import NOTE_STATES, OFF, ONSET, PITCHES
 from partranscribe.training.augment import Augmenter, ContextNoise, load_rooms
 from partranscribe.training.labels import FrameLabels, frame_labels
 

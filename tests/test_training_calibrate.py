@@ -10,14 +10,15 @@ import torch
 
 from conftest import TINY, swelling_noise
 from partranscribe.config import DecodeConfig
-from partranscribe.decode import NoteCollector, decode, initial_state
 from partranscribe.errors import DataError
-from partranscribe.frontend import LogMel
+from partranscribe.frames import NoteCollector
 from partranscribe.model import Par
 from partranscribe.note_array import note_array
 from partranscribe.note_io import without_overlaps
 from partranscribe.notes import Note
 from partranscribe.score import average
+from partranscribe.torch_decode import decode, initial_state
+from partranscribe.torch_frontend import TorchLogMel
 from partranscribe.training.calibrate import calibrate, hold_out, measure, validate_quickly
 from partranscribe.training.data import Recording
 
@@ -27,7 +28,7 @@ RATE = 16_000
 def heard(model: Par, audio: torch.Tensor, settings: DecodeConfig) -> list[Note]:
     """What the model hears with these settings."""
     with torch.inference_mode():
-        features = model.features(LogMel(TINY.front_end)(audio).unsqueeze(0))
+        features = model.features(TorchLogMel(TINY.front_end)(audio).unsqueeze(0))
     frames, _ = decode(model, features, initial_state(model), settings)
     collector = NoteCollector(TINY.front_end.seconds_per_frame, settings)
     return without_overlaps([*collector.push(frames), *collector.finish()])
@@ -47,8 +48,8 @@ def recordings(model: Par, settings: DecodeConfig) -> list[Recording]:
 def test_recordings_of_several_lengths_are_measured_as_each_by_itself(lively: Par) -> None:
     settings = DecodeConfig(restrike_frames=2)
     pieces = recordings(lively, settings)
-    each = [measure(lively, hold_out(lively, TINY, [piece]), settings) for piece in pieces]
-    assert measure(lively, hold_out(lively, TINY, pieces), settings) == average(each)
+    each = [measure(hold_out(lively, TINY, [piece]), settings) for piece in pieces]
+    assert measure(hold_out(lively, TINY, pieces), settings) == average(each)
     assert all(score.note.recall == 1.0 for score in each)  # what begins at the very end is not asked for
 
 
@@ -77,8 +78,8 @@ def test_only_the_beginnings_count(lively: Par) -> None:
 def test_the_settings_behind_the_references_are_found(lively: Par, changes: dict[str, float]) -> None:
     wanted = replace(DecodeConfig(), **changes)  # type: ignore[arg-type]
     pieces = recordings(lively, wanted)
-    plain = measure(lively, hold_out(lively, TINY, pieces), DecodeConfig(between_frames=True))
-    found = calibrate(lively, hold_out(lively, TINY, pieces))
+    plain = measure(hold_out(lively, TINY, pieces), DecodeConfig(between_frames=True))
+    found = calibrate(hold_out(lively, TINY, pieces))
     assert found.settings.between_frames
     assert found.score.note.recall == found.score.note_offset.recall == 1.0
     assert plain.note_offset.f1 < found.score.note_offset.f1 - 0.01
@@ -89,11 +90,11 @@ def test_the_settings_behind_the_references_are_found(lively: Par, changes: dict
 def test_offsets_are_those_of_all_kinds_of_recordings(lively: Par) -> None:
     early, late = (recordings(lively, DecodeConfig(offset_bias=bias)) for bias in (0.75, -0.25))
     held_out = hold_out(lively, TINY, early)
-    alone = calibrate(lively, held_out)
-    assert calibrate(lively, held_out, [hold_out(lively, TINY, early)]) == alone
-    both = calibrate(lively, held_out, [hold_out(lively, TINY, late)] * 3)
+    alone = calibrate(held_out)
+    assert calibrate(held_out, [hold_out(lively, TINY, early)]) == alone
+    both = calibrate(held_out, [hold_out(lively, TINY, late)] * 3)
     assert both.settings.offset_bias < alone.settings.offset_bias
-    assert both.score == measure(lively, held_out, both.settings)
+    assert both.score == measure(held_out, both.settings)
     assert both.score.note_offset.f1 < alone.score.note_offset.f1
 
 
@@ -102,18 +103,18 @@ def test_onsets_are_those_of_all_kinds_of_recordings(lively: Par) -> None:
         recordings(lively, DecodeConfig(onset_bias=bias, reonset_bias=bias)) for bias in (-0.5, 0.25)
     )
     held_out = hold_out(lively, TINY, fewer)
-    assert calibrate(lively, held_out).settings.onset_bias == -0.5
-    both = calibrate(lively, held_out, [hold_out(lively, TINY, more)] * 3).settings
+    assert calibrate(held_out).settings.onset_bias == -0.5
+    both = calibrate(held_out, [hold_out(lively, TINY, more)] * 3).settings
     assert both.onset_bias > -0.5
     assert both.onset_bias == both.reonset_bias
 
 
 def test_a_quick_validation_takes_the_better_of_its_settings(lively: Par) -> None:
     pieces = recordings(lively, DecodeConfig(restrike_frames=2, offset_bias=0.5))
-    score = validate_quickly(lively, hold_out(lively, TINY, pieces))
+    score = validate_quickly(hold_out(lively, TINY, pieces))
     assert score.note_offset.recall == 1.0
     settings = DecodeConfig(restrike_frames=2, between_frames=True)
-    plain = measure(lively, hold_out(lively, TINY, pieces), settings)
+    plain = measure(hold_out(lively, TINY, pieces), settings)
     assert plain.note_offset.f1 < score.note_offset.f1
 
 
@@ -122,7 +123,7 @@ def test_constant_errors_of_the_times_are_taken_out(lively: Par) -> None:
         replace(piece, notes=piece.notes + np.array((0.02, 0.02, 0, 0)))
         for piece in recordings(lively, DecodeConfig())
     ]
-    found = calibrate(lively, hold_out(lively, TINY, pieces))
+    found = calibrate(hold_out(lively, TINY, pieces))
     assert found.settings.onset_shift == pytest.approx(0.02, abs=1e-3)
     assert found.score.median_onset_error == pytest.approx(0.0, abs=1e-3)
     assert found.settings.offset_shift >= 0

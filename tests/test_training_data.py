@@ -16,13 +16,12 @@ from torch.utils.data import DataLoader
 from conftest import swelling_noise
 from partranscribe.config import FrontEndConfig
 from partranscribe.errors import DataError
-from partranscribe.frontend import LogMel
 from partranscribe.manifest import Entry, Manifest
-from partranscribe.model import OFF, OFFSET, ONSET, SUSTAIN
 from partranscribe.note_array import note_array
 from partranscribe.note_io import write_notes
-from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES, Note
+from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, OFF, OFFSET, ONSET, PITCHES, SUSTAIN, Note
 from partranscribe.paths import sha256_of
+from partranscribe.torch_frontend import TorchLogMel
 from partranscribe.training import data
 from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import (
@@ -223,7 +222,7 @@ def test_crops_have_the_shapes_that_the_network_takes(noise_recording: Recording
         assert getattr(crop, name).shape == (FRAMES, PITCHES)
     assert {crop.state.dtype, crop.context_state.dtype} == {torch.int8}
     assert {crop.velocity.dtype, crop.context_duration.dtype, crop.context_velocity.dtype} == {torch.float32}
-    assert LogMel(FRONT_END).padded(crop.audio).shape == (FRAMES, 32)
+    assert TorchLogMel(FRONT_END).padded(crop.audio).shape == (FRAMES, 32)
 
 
 def test_crops_are_stacked_to_batches(noise_recording: Recording) -> None:

@@ -9,10 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import spelled, states
-from partranscribe.decode import Frames, NoteCollector
-from partranscribe.model import ONSET, REONSET
+from partranscribe.frames import Frames, NoteCollector
 from partranscribe.note_array import NoteArray
-from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES, Note
+from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH, ONSET, PITCHES, REONSET, Note
 from partranscribe.training.labels import (
     FrameLabels,
     context_labels,

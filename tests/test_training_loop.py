@@ -16,18 +16,9 @@ from torch import Tensor, nn
 
 from conftest import TINY
 from partranscribe.config import Config, FrontEndConfig, ModelConfig
-from partranscribe.model import (
-    NOTE_STATES,
-    OFF,
-    OFFSET,
-    ONSET,
-    REONSET,
-    SUSTAIN,
-    LastFrame,
-    Par,
-)
+from partranscribe.model import LastFrame, Par
 from partranscribe.note_array import NoteArray, note_array
-from partranscribe.notes import LOWEST_PITCH, PITCHES, Note
+from partranscribe.notes import LOWEST_PITCH, NOTE_STATES, OFF, OFFSET, ONSET, PITCHES, REONSET, SUSTAIN, Note
 from partranscribe.training import objective
 from partranscribe.training.augment import Augmenter, ContextNoise
 from partranscribe.training.data import Crop, Recording, Recordings

@@ -15,12 +15,13 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from partranscribe.checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
+from partranscribe.checkpoint import checkpoint_info
 from partranscribe.cli import main
 from partranscribe.config import DecodeConfig, FrontEndConfig
 from partranscribe.model import Par
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
+from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
 from partranscribe.training import recipe as recipe_module
 from partranscribe.training.augment import Augmenter
 from partranscribe.training.loop import Trainer

@@ -6,15 +6,16 @@ import torch
 
 from conftest import TINY, swelling_noise
 from partranscribe.config import DecodeConfig
-from partranscribe.decode import decode, initial_state
-from partranscribe.frontend import LogMel
-from partranscribe.model import OFF, LastFrame, Par
+from partranscribe.model import LastFrame, Par
+from partranscribe.notes import OFF
+from partranscribe.torch_decode import decode, initial_state
+from partranscribe.torch_frontend import TorchLogMel
 from partranscribe.training.labels import FrameLabels, context_labels
 from partranscribe.training.rollout import own_context
 
 
 def test_it_is_what_decoding_goes_by(lively: Par) -> None:
-    mel = LogMel(TINY.front_end).padded(torch.from_numpy(swelling_noise(0, 64_000)).unsqueeze(0))
+    mel = TorchLogMel(TINY.front_end).padded(torch.from_numpy(swelling_noise(0, 64_000)).unsqueeze(0))
     with torch.no_grad():
         features = lively.features(mel)
     begin = initial_state(lively)

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from conftest import TINY, swelling_noise
 from partranscribe.audio import read_blocks
-from partranscribe.checkpoint import save_checkpoint
 from partranscribe.config import DecodeConfig
-from partranscribe.decode import begin_decoding
+from partranscribe.device import resolve_device
 from partranscribe.errors import AudioError, CheckpointError, DeviceError, PartranscribeError
-from partranscribe.model import Features, Par
+from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
 from partranscribe.released import released
 from partranscribe.score import begun_between
-from partranscribe.transcribe import Transcriber, Transcription, resolve_device
+from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
+from partranscribe.torch_decode import begin_decoding
+from partranscribe.transcribe import Transcriber, Transcription
+from partranscribe.windows import Features
 from synth import write_audio
 
 RATE = 16_000
@@ -55,7 +57,8 @@ def at_level(transcriber: Transcriber, folder: Path) -> Path:
     front_end = replace(transcriber.info.config.front_end, level=-20.0)
     path = folder / "level.safetensors"
     config = replace(transcriber.info.config, front_end=front_end)
-    save_checkpoint(path, transcriber.model, config, name="level", training={})
+    model, _ = load_checkpoint(transcriber.info.path)
+    save_checkpoint(path, model, config, name="level", training={})
     return path
 
 
@@ -313,7 +316,7 @@ def test_the_next_recordings_are_read_while_some_are_transcribed(
 def test_with_too_little_memory_fewer_are_taken_together(
     tiny_checkpoint: Path, several: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transcriber = Transcriber(tiny_checkpoint, "cpu", together=4)
+    transcriber = Transcriber(tiny_checkpoint, "cpu", engine="torch", together=4)
     expected = list(transcriber.transcribe_several(several))
     sizes: list[int] = []
 
@@ -323,7 +326,7 @@ def test_with_too_little_memory_fewer_are_taken_together(
             raise torch.cuda.OutOfMemoryError
         return begin_decoding(model, features, *arguments, **named)
 
-    monkeypatch.setattr("partranscribe.transcribe.begin_decoding", scarce)
+    monkeypatch.setattr("partranscribe.torch_engine.begin_decoding", scarce)
     with pytest.warns(
         UserWarning, match="cpu: not enough memory for 4 recordings at once; goes on with 2"
     ) as told:
@@ -340,9 +343,8 @@ def test_without_memory_for_one_recording_the_remedy_is_told(
     def exhausted(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError
 
-    monkeypatch.setattr("partranscribe.transcribe.begin_decoding", exhausted)
-    monkeypatch.setattr("partranscribe.transcribe.decode", exhausted)
-    transcriber = Transcriber(tiny_checkpoint, "cpu", together=1)
+    monkeypatch.setattr("partranscribe.torch_engine.begin_decoding", exhausted)
+    transcriber = Transcriber(tiny_checkpoint, "cpu", engine="torch", together=1)
     with pytest.raises(DeviceError, match="not enough memory for one recording; use --device cpu"):
         transcriber.transcribe(several[0])
     with pytest.raises(DeviceError, match="not enough memory for one recording; use --device cpu"):
@@ -402,6 +404,7 @@ def test_an_unknown_model_is_told() -> None:
 
 
 def pretend_cuda(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
+    monkeypatch.setattr("partranscribe.device._may_have_gpu", lambda: devices > 0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
 
@@ -421,7 +424,7 @@ def test_a_device_that_is_there_is_used(
     monkeypatch: pytest.MonkeyPatch, name: str, devices: int, expected: str
 ) -> None:
     pretend_cuda(monkeypatch, devices)
-    assert resolve_device(name) == torch.device(expected)
+    assert resolve_device(name) == expected
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,14 @@ import torch
 pytest.importorskip("triton", minversion="3.4", reason="no Triton of 3.4 or later here")
 
 from conftest import TINY, swelling_noise
-from partranscribe import decode as decoding
+from partranscribe import torch_decode as decoding
 from partranscribe.config import DecodeConfig, ModelConfig
-from partranscribe.decode import DecoderState, Frames, decode_batch, initial_state
-from partranscribe.frontend import LogMel
-from partranscribe.model import NOTE_STATES, Features, Par
+from partranscribe.frames import Frames
+from partranscribe.model import Par
+from partranscribe.notes import NOTE_STATES
+from partranscribe.torch_decode import DecoderState, decode_batch, initial_state
+from partranscribe.torch_frontend import TorchLogMel
+from partranscribe.windows import Features
 
 FRAMES = 8
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -39,7 +42,9 @@ def model(lively: Par) -> Par:
 @pytest.fixture(scope="module")
 def features(lively: Par) -> Features:
     """Of two pieces."""
-    mels = [LogMel(TINY.front_end)(torch.from_numpy(swelling_noise(s, 512 * FRAMES - 1))) for s in (1, 2)]
+    mels = [
+        TorchLogMel(TINY.front_end)(torch.from_numpy(swelling_noise(s, 512 * FRAMES - 1))) for s in (1, 2)
+    ]
     with torch.inference_mode():
         return Features(*(part.to(DEVICE) for part in lively.features(torch.stack(mels))))
 

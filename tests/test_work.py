@@ -15,15 +15,16 @@ import pytest
 import torch
 
 from locked import lock
-from partranscribe.decode import begin_decoding
 from partranscribe.errors import AudioError, NoteFileError, OutputError
 from partranscribe.manifest import NAME, Entry, Manifest
-from partranscribe.model import Features, Par
+from partranscribe.model import Par
 from partranscribe.note_io import WRITERS, read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.paths import sha256_of
 from partranscribe.plan import Job, plan
+from partranscribe.torch_decode import begin_decoding
 from partranscribe.transcribe import Transcriber, Transcription
+from partranscribe.windows import Features
 from partranscribe.work import Outcome, Settings, UnexpectedError, Watcher, keep, reason_to_keep, work
 from synth import recording
 
@@ -197,8 +198,8 @@ def test_with_too_little_memory_for_several_none_is_lost(
 
     for seed, name in enumerate("abcdefgh"):
         recording(tmp_path / "in" / f"{name}.wav", 0.5, seed)
-    monkeypatch.setattr("partranscribe.transcribe.begin_decoding", scarce)
-    transcriber = Transcriber(tiny_checkpoint, "cpu", together=4)
+    monkeypatch.setattr("partranscribe.torch_engine.begin_decoding", scarce)
+    transcriber = Transcriber(tiny_checkpoint, "cpu", engine="torch", together=4)
     with pytest.warns(UserWarning, match="not enough memory"):
         outcomes = outcomes_of(plan([tmp_path / "in"], tmp_path / "out"), transcriber, settings)
     assert [outcome.error for outcome in outcomes] == [None] * 8
@@ -212,9 +213,8 @@ def test_without_memory_for_one_the_recording_is_named(
 
     for seed, name in enumerate("ab"):
         recording(tmp_path / "in" / f"{name}.wav", 0.5, seed)
-    for name in ("decode", "begin_decoding"):
-        monkeypatch.setattr(f"partranscribe.transcribe.{name}", exhausted)
-    either = Transcriber(settings.model, "cpu", together=either.together)
+    monkeypatch.setattr("partranscribe.torch_engine.begin_decoding", exhausted)
+    either = Transcriber(settings.model, "cpu", engine="torch", together=either.together)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it tries with fewer
         outcomes = outcomes_of(plan([tmp_path / "in"], tmp_path / "out"), either, settings)

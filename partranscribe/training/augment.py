@@ -13,9 +13,8 @@ import soxr
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..model import NOTE_STATES, OFF
 from ..note_array import NoteArray
-from ..notes import HIGHEST_PITCH, LOWEST_PITCH
+from ..notes import HIGHEST_PITCH, LOWEST_PITCH, NOTE_STATES, OFF
 from .labels import FrameLabels
 
 Audio = NDArray[np.float32]

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 
-from ..acoustic import acoustic, windows
 from ..config import Config, DecodeConfig
-from ..decode import Frames, NoteCollector, compiled_loop, decode_batch, initial_state
+from ..engine import Engine, engine_for
 from ..errors import DataError
-from ..frontend import LogMel
-from ..model import Features, Par
+from ..frames import Frames, NoteCollector
+from ..frontend import Spans
+from ..model import Par, weights_of
 from ..note_array import listed
 from ..note_io import without_overlaps
 from ..notes import Note
 from ..score import Score, average, begun_between, score
 from ..timings import Timings
+from ..tuning import CONCERT_PITCH
+from ..windows import Array, Features, WindowCutter, windows
 from .data import Recording, floats
-
-if TYPE_CHECKING:
-    from ..openvino_decode import OpenVinoLoop
 
 _BEGINNING = DecodeConfig(between_frames=True)
 _ONSET_BIASES: list[dict[str, Any]] = [
@@ -47,28 +47,25 @@ class HeldOut:
     """The beginnings of recordings, ready to be decoded in many ways.
 
     Args:
-        features: of all, one batch; shorter recordings are followed by zeros.
-        frames: how many are of each.
+        engine: what decodes them.
+        features: of each.
         seconds: how long each is.
         notes: that begin in each.
-        config: of the model that made the features.
-        loop: what decodes one piece after the other, in place of PyTorch.
+        config: of the network.
     """
 
-    features: Features
-    frames: Sequence[int]
+    engine: Engine
+    features: Sequence[Features]
     seconds: Sequence[float]
     notes: Sequence[Sequence[Note]]
     config: Config
-    loop: OpenVinoLoop | None
 
     def scores(self, decoded: Sequence[Frames], settings: DecodeConfig) -> Score:
         """Mean score of what was decoded."""
-        pieces = zip(decoded, self.frames, self.seconds, self.notes, strict=True)
         scores = []
-        for piece, count, seconds, wanted in pieces:
+        for frames, seconds, wanted in zip(decoded, self.seconds, self.notes, strict=True):
             collector = NoteCollector(self.config.front_end.seconds_per_frame, settings)
-            found = [*collector.push(piece.part(slice(count))), *collector.finish()]
+            found = [*collector.push(frames), *collector.finish()]
             scores.append(score(begun_between(without_overlaps(found), 0.0, seconds), wanted))
         return average(scores)
 
@@ -93,68 +90,76 @@ def hold_out(model: Par, config: Config, recordings: Sequence[Recording], second
     Raises:
         DataError: no note begins in any of them.
     """
-    device, rate, hop = (
-        next(model.parameters()).device,
-        config.front_end.sample_rate,
-        config.front_end.hop_length,
-    )
-    log_mel, most = LogMel(config.front_end).to(device), round(seconds * rate)
-    tail = config.model.margin_frames * hop + log_mel.half_window
-    engine, timings = acoustic(model, device), Timings()
-    features, frames, lengths, notes = [], [], [], []
+    front_end = config.front_end
+    rate, most = front_end.sample_rate, round(seconds * front_end.sample_rate)
+    tail = config.model.margin_frames * front_end.hop_length + front_end.n_fft // 2
+    device = next(model.parameters()).device
+    engine = engine_for(config, weights_of(model), device=str(device), threads=torch.get_num_threads())
+    features, lengths, notes = [], [], []
     for recording in recordings:
         samples = min(len(recording.audio), most)
         begun = begun_between(listed(recording.notes), 0.0, samples / rate)
         if not begun:
             continue
-        audio = floats(recording.audio[: samples + tail]) * recording.gain(config.front_end)
-        mels = torch.split(log_mel(torch.from_numpy(audio).to(device)), _WINDOW_FRAMES)
-        parts = engine.features(windows(mels, config.model.margin_frames), timings)
-        frames.append(1 + samples // hop)
-        features.append(
-            Features(*(torch.cat(part, dim=1)[:, : frames[-1]] for part in zip(*parts, strict=True)))
-        )
+        audio = floats(recording.audio[: samples + tail]) * recording.gain(front_end)
+        heard, frames = _features(engine, config, audio), 1 + samples // front_end.hop_length
+        features.append(Features(*(part[:, :frames] for part in heard)))
         lengths.append(samples / rate)
         notes.append(begun)
     if not features:
         fact = f"{recordings[0].name}: no note begins in the first {seconds:g} s, nor in those of any other"
         raise DataError(f"{fact} that is held out; hold out another")
-    padded = [
-        Features(*(F.pad(part, (0, 0, 0, 0, 0, max(frames) - count)) for part in piece))
-        for piece, count in zip(features, frames, strict=True)
-    ]
-    batch = Features(*(torch.cat(parts) for parts in zip(*padded, strict=True)))
-    loop = compiled_loop(model) if engine.name == "openvino" else None
-    return HeldOut(batch, frames, lengths, notes, config, loop)
+    return HeldOut(engine, features, lengths, notes, config)
 
 
-def measure(model: Par, held_out: HeldOut, settings: DecodeConfig) -> Score:
+def _features(engine: Engine, config: Config, audio: NDArray[np.float32]) -> Features:
+    """Of a whole recording."""
+    spans = Spans(config.front_end, _WINDOW_FRAMES)
+    mels = (
+        engine.mels([span], CONCERT_PITCH)[0] for span in itertools.chain(spans.push(audio), spans.finish())
+    )
+    cut = windows(mels, WindowCutter(config.model.margin_frames, engine.join))
+    parts = engine.features(cut, Timings())
+    return Features(*(engine.join(part, 1) for part in zip(*parts, strict=True)))
+
+
+def measure(held_out: HeldOut, settings: DecodeConfig) -> Score:
     """Mean score of free-running decoding with these settings."""
-    return held_out.scores(_decoded(model, held_out, settings), settings)
+    return held_out.scores(_decoded(held_out, settings), settings)
 
 
-def _decoded(model: Par, held_out: HeldOut, settings: DecodeConfig) -> list[Frames]:
-    loop = held_out.loop
-    together, threads = (_TOGETHER, 1) if loop is None else (1, torch.get_num_threads())
-    groups = zip(*(torch.split(part, together) for part in held_out.features), strict=True)
+def _decoded(held_out: HeldOut, settings: DecodeConfig) -> list[Frames]:
+    engine, features = held_out.engine, held_out.features
+    together, threads = (_TOGETHER, 1) if engine.name == "torch" else (1, torch.get_num_threads())
+    groups = [features[first : first + together] for first in range(0, len(features), together)]
 
-    def decode(group: tuple[torch.Tensor, ...]) -> list[Frames]:
-        features = Features(*group)
-        return decode_batch(model, features, initial_state(model, len(features.note)), settings, loop=loop)[0]
+    def decode(group: Sequence[Features]) -> list[Frames]:
+        lengths = [piece.note.shape[1] for piece in group]
+        batch = Features(*(_side_by_side(engine, parts) for parts in zip(*group, strict=True)))
+        found, _ = engine.begin_decoding(batch, engine.initial_state(len(group)), settings)
+        return [frames.part(slice(length)) for frames, length in zip(found.wait(), lengths, strict=True)]
 
     with ThreadPoolExecutor(threads) as pool:
         return [frames for some in pool.map(decode, groups) for frames in some]
 
 
-def validate_quickly(model: Par, held_out: HeldOut) -> Score:
+def _side_by_side(engine: Engine, parts: Sequence[Array]) -> Array:
+    """Features of pieces as one batch; shorter pieces are followed by zeros."""
+    longest = max(part.shape[1] for part in parts)
+    rows = [
+        engine.join((part, engine.zeros(1, longest - part.shape[1], *part.shape[2:])), 1) for part in parts
+    ]
+    return engine.join(rows)
+
+
+def validate_quickly(held_out: HeldOut) -> Score:
     """Mean score at the best of a few settings: unsure offsets come late without a bias.
 
     Args:
-        model: in evaluation mode.
         held_out: from `hold_out`.
     """
     tried = (replace(_BEGINNING, restrike_frames=2, offset_bias=bias) for bias in (0.0, 0.5, 1.0))
-    return max((measure(model, held_out, settings) for settings in tried), key=_worth)
+    return max((measure(held_out, settings) for settings in tried), key=_worth)
 
 
 def _worth(score: Score) -> float:
@@ -162,7 +167,7 @@ def _worth(score: Score) -> float:
     return score.note.f1 + score.note_offset.f1
 
 
-def calibrate(model: Par, held_out: HeldOut, others: Sequence[HeldOut] = ()) -> Calibration:
+def calibrate(held_out: HeldOut, others: Sequence[HeldOut] = ()) -> Calibration:
     """Choose the settings of decoding, one after the other, at last how sure and how late offsets are.
 
     What is raised is the sum of the F1 of notes and of notes with offsets. When an offset is heard depends on
@@ -170,21 +175,20 @@ def calibrate(model: Par, held_out: HeldOut, others: Sequence[HeldOut] = ()) -> 
     all biases in smaller steps, are made on recordings of several kinds, each of which counts the same.
 
     Args:
-        model: in evaluation mode.
         held_out: from `hold_out`.
         others: of other kinds, which may have been trained on.
     """
     best, sets = _BEGINNING, [held_out, *others]
-    highest = _worth(measure(model, held_out, best))
+    highest = _worth(measure(held_out, best))
     for changes in (*_RESTRIKES, *_OFFSET_BIASES, *_ONSET_BIASES, *_RESTRIKES, *_OFFSET_BIASES):
         changed = replace(best, **changes)
         if changed == best:
             continue
-        if (reached := _worth(measure(model, held_out, changed))) > highest:
+        if (reached := _worth(measure(held_out, changed))) > highest:
             best, highest = changed, reached
-    onsets = _with_best_onsets(model, sets, best)
+    onsets = _with_best_onsets(sets, best)
     error = onsets.score.median_onset_error or 0.0
-    return _with_best_offsets(model, sets, replace(onsets.settings, onset_shift=round(-error, 4)))
+    return _with_best_offsets(sets, replace(onsets.settings, onset_shift=round(-error, 4)))
 
 
 class _Found(NamedTuple):
@@ -199,7 +203,7 @@ def _found(settings: DecodeConfig, scores: Sequence[Score]) -> _Found:
     return _Found(settings, float(np.mean([_worth(score) for score in scores])), scores[0])
 
 
-def _with_best_onsets(model: Par, sets: Sequence[HeldOut], settings: DecodeConfig) -> _Found:
+def _with_best_onsets(sets: Sequence[HeldOut], settings: DecodeConfig) -> _Found:
     """The settings with the best bias of onsets and re-onsets, found step by step from the biases there."""
 
     def biased(steps: int) -> _Found:
@@ -207,17 +211,17 @@ def _with_best_onsets(model: Par, sets: Sequence[HeldOut], settings: DecodeConfi
         changed = replace(
             settings, onset_bias=settings.onset_bias + by, reonset_bias=settings.reonset_bias + by
         )
-        return _found(changed, [measure(model, one, changed) for one in sets])
+        return _found(changed, [measure(one, changed) for one in sets])
 
     return _climb(biased)
 
 
-def _with_best_offsets(model: Par, sets: Sequence[HeldOut], settings: DecodeConfig) -> Calibration:
+def _with_best_offsets(sets: Sequence[HeldOut], settings: DecodeConfig) -> Calibration:
     """The settings with the best bias and shift of offsets, found step by step from the bias there."""
 
     def biased(steps: int) -> _Found:
         changed = replace(settings, offset_bias=settings.offset_bias + steps * _BIAS_STEP)
-        decoded = [_decoded(model, one, changed) for one in sets]
+        decoded = [_decoded(one, changed) for one in sets]
 
         def shifted(steps: int) -> _Found:
             tried = replace(changed, offset_shift=round(steps * _SHIFT_STEP, 4))

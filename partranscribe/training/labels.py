@@ -7,9 +7,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model import OFF, OFFSET, ONSET, REONSET, SUSTAIN
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN, NoteArray
-from ..notes import LOWEST_PITCH, PITCHES
+from ..notes import LOWEST_PITCH, OFF, OFFSET, ONSET, PITCHES, REONSET, SUSTAIN
 
 EARLY_FRAMES = 2  # by which an onset may be heard early
 
@@ -72,7 +71,7 @@ def frame_labels(notes: NoteArray, first: int, frames: int, frames_per_second: f
 
 
 def context_labels(labels: FrameLabels, max_duration: int) -> ContextLabels:
-    """The context that each frame receives, by the rule of `decode.advance` over all frames at once.
+    """The context that each frame receives, by the rule of `torch_decode.advance` over all frames at once.
 
     Args:
         labels: of the frames; the first of them receives the context of silence.

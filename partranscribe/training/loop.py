@@ -17,7 +17,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from ..config import Config
-from ..model import NOTE_STATES, Par
+from ..model import Par
+from ..notes import NOTE_STATES
 from .augment import Augmenter, ContextNoise
 from .data import Crop, Crops, Source
 from .gradients import Gradients, processes_for

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model import NOTE_STATES, OFFSET, ONSET, REONSET, SUSTAIN
+from ..notes import NOTE_STATES, OFFSET, ONSET, REONSET, SUSTAIN
 from .labels import EARLY_FRAMES
 
 

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Config
-from ..frontend import LogMel
-from ..model import NOTE_STATES, AcousticModule, Features, LastFrame, Par
+from ..model import AcousticModule, LastFrame, Par
+from ..notes import NOTE_STATES
+from ..torch_frontend import TorchLogMel
+from ..windows import Features
 from .data import Crop
 from .labels import ContextLabels, FrameLabels, forgiving_labels
 from .loss import focal_loss, state_weights, unanswered, velocity_loss
@@ -35,7 +37,7 @@ class Objective(nn.Module):
         self.settings = settings
         self.model = Par(config.model)
         self.acoustic_head = nn.Linear(config.model.hidden_per_pitch, NOTE_STATES)
-        self.log_mel = LogMel(config.front_end)
+        self.log_mel = TorchLogMel(config.front_end)
         self.register_buffer("weights", state_weights(settings.onset_weight, settings.note_weight))
         self.trained = modules_of(self.model, settings)
         self.model.requires_grad_(False)

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 import torch
 
-from ..checkpoint import checkpoint_info, load_checkpoint, save_checkpoint
+from ..checkpoint import checkpoint_info
 from ..config import Config, DecodeConfig, FrontEndConfig, ModelConfig, settings_from_dict
 from ..errors import PartranscribeError
 from ..file_lock import lock
 from ..model import Par
 from ..sampler import Instrument
 from ..score import Measure, Score
+from ..torch_checkpoint import load_checkpoint, save_checkpoint
 from ..whole_file import whole_file
 from .augment import Augmenter, ContextNoise, load_rooms
 from .calibrate import calibrate, hold_out, measure, validate_quickly
@@ -357,14 +358,14 @@ def export(
         features = hold_out(model, config, held_out, _CALIBRATION_SECONDS)
         if settings is None:
             kinds = [hold_out(model, config, some, _TRAINED_SECONDS) for some in others]
-            settings, score = calibrate(model, features, kinds)
+            settings, score = calibrate(features, kinds)
             config = replace(config, decode=settings)
             report({"phase": "calibration", **asdict(settings), **score.to_dict()})
         else:
-            score = measure(model, features, settings)
+            score = measure(features, settings)
             report({"phase": "settings kept", **score.to_dict()})
         halved = copy.deepcopy(model).half().float()
-        after = measure(halved, hold_out(halved, config, held_out, _CALIBRATION_SECONDS), settings)
+        after = measure(hold_out(halved, config, held_out, _CALIBRATION_SECONDS), settings)
         pairs = zip(_measures(after), _measures(score), strict=True)
         moved = max(abs(one.f1 - other.f1) for one, other in pairs)
         dtype = torch.float16 if moved < _UNMOVED else torch.float32
@@ -431,7 +432,7 @@ class _Loaded(NamedTuple):
         some = spread(self.held_out, _VALIDATION_PIECES)
 
         def validate(model: Par) -> dict[str, Any]:
-            score = validate_quickly(model, hold_out(model, config, some, _VALIDATION_SECONDS))
+            score = validate_quickly(hold_out(model, config, some, _VALIDATION_SECONDS))
             return {name: value for name, value in score.to_dict().items() if name.endswith("_f1")}
 
         return validate

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..decode import advance
 from ..model import LastFrame, Par
+from ..torch_decode import advance
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The autoregressive loop over frames, and the rule by which frame states become notes (section III-C)."""
+"""The autoregressive loop over frames in PyTorch (section III-C)."""
 
 from __future__ import annotations
 
@@ -6,48 +6,19 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .config import DecodeConfig, ModelConfig
 from .errors import first_line
-from .model import NOTE_STATES, OFF, OFFSET, ONSET, REONSET, SUSTAIN, Features, LastFrame, Par, State
-from .notes import LOWEST_PITCH, PITCHES, Note
-from .stepper import Decoded, PitchwiseStepper, Rules, stepper_for
-
-if TYPE_CHECKING:
-    from .openvino_decode import OpenVinoLoop
-
-
-class Frames(NamedTuple):
-    """What was decoded for each frame and pitch: (frames, pitches) each.
-
-    `state` are note states; `velocity` is within 0..1 and counts where a note begins; `confidence` is the
-    probability of a note beginning here, and `ending` that of offset or off. `probabilities` are those of
-    all states, (frames, pitches, states), where they were asked for; all three before biases and rules.
-    """
-
-    state: NDArray[np.int8]
-    velocity: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    ending: NDArray[np.float32]
-    probabilities: NDArray[np.float32] | None = None
-
-    def part(self, frames: slice) -> Frames:
-        """Some of them."""
-        probabilities = None if self.probabilities is None else self.probabilities[frames]
-        return Frames(
-            self.state[frames],
-            self.velocity[frames],
-            self.confidence[frames],
-            self.ending[frames],
-            probabilities,
-        )
+from .frames import Frames, Rules, rules_of
+from .model import LastFrame, Par, State
+from .notes import NOTE_STATES, OFF, ONSET, PITCHES, REONSET, SUSTAIN
+from .stepper import Decoded, PitchwiseStepper, stepper_for
+from .windows import Features
 
 
 class Decoding:
@@ -115,7 +86,6 @@ def decode(
     settings: DecodeConfig | None = None,
     *,
     with_probabilities: bool = False,
-    loop: OpenVinoLoop | None = None,
 ) -> tuple[Frames, DecoderState]:
     """Decode a piece frame by frame, each from the states that were decoded before it.
 
@@ -127,11 +97,8 @@ def decode(
         state: from `initial_state`, or from the call before.
         settings: biases of the states, and how soon a key may be struck again.
         with_probabilities: hand over the probability of every state too.
-        loop: what runs over the frames in place of PyTorch, from `compiled_loop`.
     """
-    (frames,), state = decode_batch(
-        model, features, state, settings, with_probabilities=with_probabilities, loop=loop
-    )
+    (frames,), state = decode_batch(model, features, state, settings, with_probabilities=with_probabilities)
     return frames, state
 
 
@@ -142,12 +109,9 @@ def decode_batch(
     settings: DecodeConfig | None = None,
     *,
     with_probabilities: bool = False,
-    loop: OpenVinoLoop | None = None,
 ) -> tuple[list[Frames], DecoderState]:
     """Decode several pieces side by side; see `begin_decoding`."""
-    decoding, state = begin_decoding(
-        model, features, state, settings, with_probabilities=with_probabilities, loop=loop
-    )
+    decoding, state = begin_decoding(model, features, state, settings, with_probabilities=with_probabilities)
     return decoding.wait(), state
 
 
@@ -159,7 +123,6 @@ def begin_decoding(
     settings: DecodeConfig | None = None,
     *,
     with_probabilities: bool = False,
-    loop: OpenVinoLoop | None = None,
 ) -> tuple[Decoding, DecoderState]:
     """Begin to decode several pieces side by side, see `decode`; a GPU goes on by itself.
 
@@ -168,20 +131,14 @@ def begin_decoding(
         features: (batch, frames, pitches, hidden) each; what follows the end of a shorter piece does not
             change its frames.
         state: from `initial_state` for as many, or from the call before.
-        settings, with_probabilities, loop: as for `decode`.
+        settings, with_probabilities: as for `decode`.
     """
     settings = settings or DecodeConfig()
     longest = model.config.max_duration_frames
-    if loop is None and model.config.has_fast_loops and _has_kernel(features.note.device, model.config):
+    if model.config.has_fast_loops and _has_kernel(features.note.device, model.config):
         stepper = PitchwiseStepper(model)
         return _decode_in_kernel(stepper, features, state, settings, longest, with_probabilities)
-    silent = torch.zeros(NOTE_STATES, device=features.note.device)
-    silent[ONSET], silent[REONSET] = settings.onset_bias, settings.reonset_bias
-    sounding = silent.clone()
-    sounding[OFF] = sounding[OFFSET] = settings.offset_bias
-    rules = Rules(silent, sounding, (settings.restrike_frames - 0.5) / longest)
-    run = loop.run if loop is not None else partial(_run, model)
-    decoded, lstm, last = run(features, state.lstm, state.last, rules)
+    decoded, lstm, last = _run(model, features, state.lstm, state.last, rules_of(settings, longest))
     off, offset, onset, _, reonset = decoded.probabilities.unbind(-1)
     found = [decoded.state.to(torch.int8), decoded.velocity, onset + reonset, off + offset]
     if with_probabilities:
@@ -192,15 +149,16 @@ def begin_decoding(
 def _run(
     model: Par, features: Features, lstm: State, last: LastFrame, rules: Rules
 ) -> tuple[Decoded, State, LastFrame]:
-    """The loop over frames, by PyTorch; `openvino_decode.OpenVinoLoop.run` is the same."""
+    """The loop over frames; `openvino_decode.loop_graph` is the same."""
     stepper = stepper_for(model)
+    silent, sounding = (torch.from_numpy(part).to(features.note.device) for part in rules[:2])
     states, velocities, logits = [], [], []
     with _one_thread() if len(features.note) == 1 else nullcontext():
         memory = stepper.remember(lstm)
         for inputs in stepper.inputs(features):
             prediction, memory = stepper.step(inputs, last, memory)
             is_open = last.duration > 0
-            biased = prediction.states + torch.where(is_open.unsqueeze(-1), rules.sounding, rules.silent)
+            biased = prediction.states + torch.where(is_open.unsqueeze(-1), sounding, silent)
             best = biased.argmax(dim=-1)
             too_soon = is_open & (last.duration < rules.shortest)
             best = torch.where(too_soon & ((best == ONSET) | (best == REONSET)), SUSTAIN, best)
@@ -243,23 +201,6 @@ def _decode_in_kernel(
     return Decoding(parts), DecoderState(stepper.state(memory), last)
 
 
-def compiled_loop(model: Par) -> OpenVinoLoop | None:
-    """The loop of a model on a CPU by OpenVINO, for `decode`.
-
-    None for an ablation that has no such loop, and, with a warning, where it does not compile.
-    """
-    if not model.config.has_fast_loops:
-        return None
-    from .openvino_decode import OpenVinoLoop
-
-    try:
-        return OpenVinoLoop(model)
-    except RuntimeError as error:
-        fact = f"openvino: does not compile the loop over frames ({first_line(error)})"
-        warnings.warn(f"{fact}; PyTorch takes its place, half as fast", stacklevel=2)
-        return None
-
-
 @torch.inference_mode()
 def _compare_kernel(device: torch.device, sizes: ModelConfig) -> None:
     """Decode a frame of a network of these sizes in the kernel, and by the loop.
@@ -280,7 +221,7 @@ def _compare_kernel(device: torch.device, sizes: ModelConfig) -> None:
     lstm = State(*((draw(*part.shape), draw(*part.shape)) for part, _ in model.initial_state(1)))
     state = torch.randint(NOTE_STATES, (1, 1, PITCHES), generator=chance).to(device)
     before = LastFrame(state, draw(1, 1, PITCHES).sigmoid(), draw(1, 1, PITCHES).sigmoid())
-    nothing = torch.zeros(NOTE_STATES, device=device)
+    nothing = np.zeros(NOTE_STATES, np.float32)
     expected, *_ = _run(model, features, lstm, before, Rules(nothing, nothing, 0.0))
     stepper, longest = PitchwiseStepper(model), model.config.max_duration_frames
     whole = DecoderState(lstm, before)
@@ -316,80 +257,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _lateness(
-    probability: NDArray[np.float32], begins: NDArray[np.bool_], before: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """By how many frames a change is expected later than the frame that it was decided on.
-
-    It was on the frame before with the probability there, else it is here with the probability here, and else
-    on the next. A change halfway between two frames is on the first with a probability of a half.
-
-    Args:
-        probability: of the change, (frames, pitches).
-        begins: where notes begin: a frame that begins one tells nothing of the change after it.
-        before: what the frame before these leaves, (pitches,).
-
-    Returns:
-        The lateness where the change is, and what the last frame leaves.
-    """
-    rows = np.concatenate((before[None], np.where(begins, np.float32(0), probability)))
-    earlier = rows[:-1]
-    return (1 - earlier) * (1 - probability) - earlier, rows[-1]
-
-
-class _OpenNote(NamedTuple):
-    frame: float
-    velocity: int
-    confidence: float
-
-
-class NoteCollector:
-    """Turns decoded frames into notes, as they come.
-
-    Args:
-        seconds_per_frame: time between two frames.
-        settings: whether times are between frames, and constant shifts of onsets and offsets.
-    """
-
-    def __init__(self, seconds_per_frame: float, settings: DecodeConfig | None = None) -> None:
-        self._seconds_per_frame = seconds_per_frame
-        self._settings = settings or DecodeConfig()
-        self._open: dict[int, _OpenNote] = {}
-        self._frame = 0
-        self._before = np.zeros((2, PITCHES), np.float32)  # as `_lateness` takes it, of onsets and of ends
-
-    def push(self, frames: Frames) -> list[Note]:
-        """Take the next frames, and give the notes that ended in them."""
-        notes = []
-        before = np.zeros((1, PITCHES), bool)
-        before[0, list(self._open)] = True
-        sounds = np.isin(frames.state, (ONSET, REONSET, SUSTAIN))
-        begins = np.isin(frames.state, (ONSET, REONSET))
-        ends = ~sounds & np.concatenate((before, sounds[:-1]))
-        late = np.zeros(frames.state.shape, np.float32)
-        if self._settings.between_frames:
-            onsets, self._before[0] = _lateness(frames.confidence, begins, self._before[0])
-            offsets, self._before[1] = _lateness(frames.ending, begins, self._before[1])
-            late = np.where(begins, onsets, offsets)
-        for row, pitch in np.argwhere(begins | ends).tolist():
-            frame = self._frame + row + float(late[row, pitch])
-            if pitch in self._open:
-                notes.append(self._note(pitch, frame))
-            if begins[row, pitch]:
-                velocity = min(max(round(float(frames.velocity[row, pitch]) * 127), 1), 127)
-                confidence = min(float(frames.confidence[row, pitch]), 1.0)
-                self._open[pitch] = _OpenNote(frame, velocity, confidence)
-        self._frame += len(frames.state)
-        return notes
-
-    def finish(self) -> list[Note]:
-        """The notes that still sound when the recording ends: they end with it."""
-        return [self._note(pitch, self._frame) for pitch in list(self._open)]
-
-    def _note(self, pitch: int, end: float) -> Note:
-        begun = self._open.pop(pitch)
-        onset = max(begun.frame * self._seconds_per_frame + self._settings.onset_shift, 0.0)
-        offset = max(end * self._seconds_per_frame + self._settings.offset_shift, onset)
-        return Note(onset, offset, pitch + LOWEST_PITCH, begun.velocity, begun.confidence)

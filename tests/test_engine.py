@@ -1,9 +1,8 @@
-"""Acoustic features: without a seam wherever the frames are cut, and the same from every engine."""
+"""Both engines compute what the network does, and the fastest one for a device is taken."""
 
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import subprocess
 import sys
 import threading
@@ -18,89 +17,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from conftest import random_context, trained_like
-from partranscribe import openvino_graph
-from partranscribe.acoustic import (
-    Acoustic,
-    OpenVinoAcoustic,
-    TorchAcoustic,
-    Window,
-    WindowCutter,
-    acoustic,
-    windows,
-)
-from partranscribe.config import PAR, PAR_COMPACT
+from partranscribe import openvino_decode, openvino_engine
+from partranscribe.config import PAR, PAR_COMPACT, Config, DecodeConfig, FrontEndConfig
+from partranscribe.engine import Engine, engine_for
 from partranscribe.errors import DeviceError
-from partranscribe.model import Features, Par
+from partranscribe.model import Par, weights_of
+from partranscribe.notes import PITCHES
+from partranscribe.openvino_engine import OpenVinoEngine
 from partranscribe.timings import Timings
+from partranscribe.torch_engine import TorchEngine
+from partranscribe.windows import Features, Window, WindowCutter, windows
 from test_model import build, random_mel
-
-CPU = torch.device("cpu")
-
-
-def pieces(mel: Tensor, sizes: Sequence[int]) -> Iterator[Tensor]:
-    """Frames (frames, mels) cut to pieces of these sizes over and over."""
-    begin = 0
-    for size in itertools.cycle(sizes):
-        if begin >= len(mel):
-            return
-        yield mel[begin : begin + size]
-        begin += size
+from test_windows import pieces
 
 
-def streamed(engine: Acoustic, model: Par, mel: Tensor, sizes: Sequence[int]) -> Features:
-    parts = windows(pieces(mel[0], sizes), model.config.margin_frames)
-    given = list(engine.features(parts, Timings()))
-    return Features(*(torch.cat(one, dim=1) for one in zip(*given, strict=True)))
+def settings(model: Par) -> Config:
+    return Config(FrontEndConfig(n_mels=model.config.n_mels), model.config)
 
 
-@pytest.mark.parametrize("widths", [(3,) * 6, (1,) * 6, (3, 1, 3, 1, 1, 1)])
-@pytest.mark.parametrize("frames", [1, 2, 6, 7, 13, 40, 64])
-@pytest.mark.parametrize("sizes", [[1], [5], [16], [64], [1, 20, 3]])
-def test_streamed_features_are_those_of_the_whole(
-    widths: tuple[int, ...], frames: int, sizes: list[int]
-) -> None:
-    model, mel = build(time_widths=widths), random_mel(frames=frames)
-    with torch.inference_mode():
-        expected = model.features(mel)
-    found = streamed(TorchAcoustic(model), model, mel, sizes)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+def chosen(
+    model: Par, engine: str = "auto", device: str = "cpu", precision: str = "float32", threads: int = 1
+) -> Engine:
+    config, weights = settings(model), weights_of(model)
+    filters = np.zeros((model.config.n_mels, 2049), np.float32)
+    return engine_for(config, weights, filters, device, engine, precision, threads)
 
 
-def test_windows_wait_for_their_margin_alone() -> None:
-    mel = random_mel(frames=20)[0]
-    given: list[int] = []
-    asked = 0
-
-    def frames() -> Iterator[Tensor]:
-        nonlocal asked
-        for asked in range(1, 21):
-            yield mel[asked - 1 : asked]
-
-    for window in windows(frames(), 2):
-        given.append(window.inside.stop - window.inside.start)
-        assert asked == min(sum(given) + 2, 20)
-    assert given == [1] * 18 + [2]
+def array(engine: Engine, mel: Tensor) -> Any:
+    """As the engine has arrays."""
+    return mel if engine.name == "torch" else mel.numpy()
 
 
-def test_every_frame_is_in_one_window_with_its_margin() -> None:
-    mel = torch.arange(50.0).unsqueeze(1)
-    parts = list(windows(pieces(mel, [7, 1, 12]), 3))
-    assert torch.equal(torch.cat([window.mel[window.inside] for window in parts]), mel)
-    for window in parts:
-        wanted = window.mel[window.inside]
-        before = max(float(wanted[0]) - 3, 0)
-        after = min(float(wanted[-1]) + 3, 49)
-        assert window.mel[0] <= before
-        assert window.mel[-1] == after
-
-
-def test_what_is_cut_ends_once() -> None:
-    cutter = WindowCutter(2)
-    assert cutter.push(torch.zeros(2, 1)) is None
-    last = cutter.finish()
-    assert last is not None
-    assert last.inside == slice(0, 2)
-    assert cutter.finish() is None
+def streamed(engine: Engine, model: Par, mel: Tensor, sizes: Sequence[int]) -> Features:
+    cutter = WindowCutter(model.config.margin_frames, engine.join)
+    given = list(engine.features(windows(pieces(array(engine, mel[0]), sizes), cutter), Timings()))
+    return Features(*(torch.as_tensor(engine.join(one, 1)) for one in zip(*given, strict=True)))
 
 
 ENGINE_CASES: dict[str, dict[str, Any]] = {
@@ -120,7 +71,7 @@ def test_openvino_computes_what_the_modules_do(changes: dict[str, Any], threads:
     with torch.inference_mode():
         expected = model.features(mel)
     assert all(bool(part.std() > 0.01) for part in expected)
-    found = streamed(OpenVinoAcoustic(model, threads), model, mel, [16])
+    found = streamed(chosen(model, "openvino", threads=threads), model, mel, [16])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -130,7 +81,7 @@ def test_logits_of_the_full_networks_agree_within_a_ten_thousandth(config: Any) 
     model = trained_like(Par(config))
     mel = torch.rand(1, 40, config.n_mels) * 2 - 1
     last = random_context(4, 40)
-    found = streamed(OpenVinoAcoustic(model, 2), model, mel, [32])
+    found = streamed(chosen(model, "openvino", threads=2), model, mel, [32])
     with torch.inference_mode():
         results = [
             model.step(features, last, model.initial_state())[0] for features in (model.features(mel), found)
@@ -140,7 +91,9 @@ def test_logits_of_the_full_networks_agree_within_a_ten_thousandth(config: Any) 
 
 def test_windows_of_many_threads_come_in_order() -> None:
     model, mel = build(), random_mel(frames=300)
-    alone, many = (streamed(OpenVinoAcoustic(model, threads), model, mel, [3]) for threads in (1, 4))
+    alone, many = (
+        streamed(chosen(model, "openvino", threads=threads), model, mel, [3]) for threads in (1, 4)
+    )
     assert torch.equal(alone.note, many.note)
     assert torch.equal(alone.velocity, many.velocity)
 
@@ -152,26 +105,27 @@ def test_whoever_has_enough_stops_the_rest() -> None:
         nonlocal taken
         while True:
             taken += 1
-            yield Window(random_mel(frames=4)[0], slice(0, 4))
+            yield Window(random_mel(frames=4)[0].numpy(), slice(0, 4))
 
-    stream = OpenVinoAcoustic(model, 1).features(endless(), Timings())
+    stream = chosen(model, "openvino").features(endless(), Timings())
     next(stream)
     stream.close()
     before = taken
     assert before < 20
-    next(OpenVinoAcoustic(model, 1).features(iter([Window(random_mel(frames=4)[0], slice(0, 4))]), Timings()))
+    another = [Window(random_mel(frames=4)[0].numpy(), slice(0, 4))]
+    next(chosen(model, "openvino").features(another, Timings()))
     assert taken == before
 
 
 def test_an_error_of_the_windows_reaches_whoever_takes_the_features() -> None:
     model = build()
 
-    def broken() -> Iterator[Window]:
-        yield Window(random_mel(frames=4)[0], slice(0, 4))
+    def broken(engine: Engine) -> Iterator[Window]:
+        yield Window(array(engine, random_mel(frames=4)[0]), slice(0, 4))
         raise OSError("the disk is gone")
 
-    for engine in (TorchAcoustic(model), OpenVinoAcoustic(model, 2)):
-        stream = engine.features(broken(), Timings())
+    for engine in (chosen(model, "torch"), chosen(model, "openvino", threads=2)):
+        stream = engine.features(broken(engine), Timings())
         assert next(stream).note.shape[1] == 4
         with pytest.raises(OSError, match="the disk is gone"):
             next(stream)
@@ -179,48 +133,87 @@ def test_an_error_of_the_windows_reaches_whoever_takes_the_features() -> None:
 
 def test_the_engine_is_the_fastest_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build()
-    assert acoustic(model, CPU).name == "openvino"
-    assert acoustic(model, CPU, "torch").name == "torch"
-    assert acoustic(model, torch.device("cuda")).name == "torch"
-    with pytest.raises(DeviceError, match="openvino: is for the CPU, and the device is cuda"):
-        acoustic(model, torch.device("cuda"), "openvino")
+    assert isinstance(chosen(model), OpenVinoEngine)
+    assert isinstance(chosen(model, "torch"), TorchEngine)
+    with pytest.raises(DeviceError, match="openvino: is for the CPU, and the device is cuda; use"):
+        chosen(model, "openvino", "cuda")
     with pytest.raises(DeviceError, match="abacus: no such engine; use auto, openvino, torch"):
-        acoustic(model, CPU, "abacus")
+        chosen(model, "abacus")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert acoustic(model, CPU).name == "torch"
+    assert isinstance(chosen(model), TorchEngine)
     with pytest.raises(DeviceError, match="openvino: is not installed for this Python"):
-        acoustic(model, CPU, "openvino")
+        chosen(model, "openvino")
 
 
-def test_where_openvino_does_not_run_pytorch_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("changes", [{"pitchwise": False}, {"context": "state"}, {"context": "none"}])
+def test_an_ablation_whose_loop_is_another_is_computed_by_pytorch(changes: dict[str, Any]) -> None:
+    model = build(**changes)
+    assert isinstance(chosen(model), TorchEngine)
+    with pytest.raises(DeviceError, match="openvino: does not know the recursion of this network"):
+        chosen(model, "openvino")
+
+
+@pytest.mark.parametrize("module", [openvino_engine, openvino_decode])
+def test_where_openvino_does_not_run_pytorch_takes_its_place(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no such plugin\nand more")
 
-    monkeypatch.setattr(openvino_graph, "compile_graph", broken)
+    monkeypatch.setattr(module, "compile_graph", broken)
     with pytest.warns(UserWarning, match=r"openvino: does not run here \(no such plugin\); PyTorch"):
-        assert acoustic(build(), CPU).name == "torch"
+        assert isinstance(chosen(build()), TorchEngine)
     with pytest.raises(RuntimeError, match="no such plugin"):
-        acoustic(build(), CPU, "openvino")
+        chosen(build(), "openvino")
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_windows_together_are_the_same_as_alone(engine: str) -> None:
     model = build()
-    computes = acoustic(model, CPU, engine)
+    computes = chosen(model, engine)
     frames = ((12, 3, 9), (9, 0, 6), (12, 0, 9), (1, 0, 1))  # of the window, and wanted of it
-    given = [Window(random_mel(frames=count)[0], slice(begin, end)) for count, begin, end in frames]
+    given = [
+        Window(array(computes, random_mel(frames=count)[0]), slice(begin, end))
+        for count, begin, end in frames
+    ]
     together = computes.together(given)
     assert [part.note.shape[:2] for part in together] == [(1, 6), (1, 6), (1, 9), (1, 1)]
     for window, found in zip(given, together, strict=True):
         (alone,) = computes.features([window], Timings())
-        torch.testing.assert_close(found, alone, atol=1e-5, rtol=0)
+        for one, other in zip(found, alone, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["torch", "openvino"])
+def test_a_piece_does_not_depend_on_those_beside_it(name: str, lively: Par) -> None:
+    engine, rules = chosen(lively, name), DecodeConfig(onset_bias=0.7, offset_bias=0.6, restrike_frames=4)
+    rng = np.random.default_rng(4)
+    shape = (1, 70, PITCHES, lively.config.hidden_per_pitch)
+    pieces = [
+        Features(*(torch.from_numpy(rng.standard_normal(shape, np.float32) * 2) for _ in range(2)))
+        for _ in range(3)
+    ]
+    given = [Features(*(array(engine, part) for part in piece)) for piece in pieces]
+    together = Features(*(engine.join(parts) for parts in zip(*given, strict=True)))
+    state, found = engine.initial_state(3), []
+    for begin in range(0, 70, 30):
+        some = Features(*(part[:, begin : begin + 30] for part in together))
+        decoding, state = engine.begin_decoding(some, state, rules)
+        found.append(decoding.wait())
+    for row, piece in enumerate(given):
+        alone, _ = engine.begin_decoding(piece, engine.initial_state(1), rules)
+        (expected,) = alone.wait()
+        assert expected.probabilities is None
+        for part in ("state", "velocity", "confidence", "ending"):
+            joined = np.concatenate([getattr(frames[row], part) for frames in found])
+            np.testing.assert_allclose(joined, getattr(expected, part), atol=1e-5)
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_half_the_precision_is_nearly_the_same(engine: str) -> None:
     model, mel = build(), random_mel(frames=40)
     exact, short = (
-        streamed(acoustic(model, CPU, engine, precision), model, mel, [16])
+        streamed(chosen(model, engine, precision=precision), model, mel, [16])
         for precision in ("float32", "bfloat16")
     )
     for one, other in zip(exact, short, strict=True):
@@ -232,7 +225,7 @@ def test_half_the_precision_is_nearly_the_same(engine: str) -> None:
 
 def test_an_unknown_precision_is_told() -> None:
     with pytest.raises(DeviceError, match="float8: no such precision; use float32, bfloat16"):
-        acoustic(build(), CPU, "torch", "float8")
+        chosen(build(), "torch", precision="float8")
 
 
 @pytest.mark.parametrize(
@@ -256,8 +249,8 @@ def test_openvino_is_first_called_by_one_thread_alone(monkeypatch: pytest.Monkey
         def __call__(self, mel: NDArray[np.float32]) -> None:
             callers.append(threading.get_ident())
 
-    monkeypatch.setattr(openvino_graph, "compile_graph", lambda *_, **__: Compiled())
-    OpenVinoAcoustic(build(), 2)
+    monkeypatch.setattr(openvino_engine, "compile_graph", lambda *_, **__: Compiled())
+    chosen(build(), "openvino", threads=2)
     assert callers == [threading.get_ident()]
 
 
