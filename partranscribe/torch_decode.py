@@ -79,61 +79,28 @@ def advance(last: LastFrame, state: Tensor, velocity: Tensor, max_duration: int)
     )
 
 
-def decode(
-    model: Par,
-    features: Features,
-    state: DecoderState,
-    settings: DecodeConfig | None = None,
-    *,
-    with_probabilities: bool = False,
-) -> tuple[Frames, DecoderState]:
-    """Decode a piece frame by frame, each from the states that were decoded before it.
-
-    The frames may be given in any number of calls: the results are the same to the bit.
-
-    Args:
-        model: the network, in evaluation mode.
-        features: its acoustic features, (1, frames, pitches, hidden) each.
-        state: from `initial_state`, or from the call before.
-        settings: biases of the states, and how soon a key may be struck again.
-        with_probabilities: hand over the probability of every state too.
-    """
-    (frames,), state = decode_batch(model, features, state, settings, with_probabilities=with_probabilities)
-    return frames, state
-
-
-def decode_batch(
-    model: Par,
-    features: Features,
-    state: DecoderState,
-    settings: DecodeConfig | None = None,
-    *,
-    with_probabilities: bool = False,
-) -> tuple[list[Frames], DecoderState]:
-    """Decode several pieces side by side; see `begin_decoding`."""
-    decoding, state = begin_decoding(model, features, state, settings, with_probabilities=with_probabilities)
-    return decoding.wait(), state
-
-
 @torch.inference_mode()
 def begin_decoding(
     model: Par,
     features: Features,
     state: DecoderState,
-    settings: DecodeConfig | None = None,
+    settings: DecodeConfig,
     *,
     with_probabilities: bool = False,
 ) -> tuple[Decoding, DecoderState]:
-    """Begin to decode several pieces side by side, see `decode`; a GPU goes on by itself.
+    """Begin to decode several pieces side by side, frame by frame, each from the states before it.
+
+    The frames may be given in any number of calls: the results are the same to the bit. A GPU goes on by
+    itself.
 
     Args:
         model: the network, in evaluation mode.
         features: (batch, frames, pitches, hidden) each; what follows the end of a shorter piece does not
             change its frames.
         state: from `initial_state` for as many, or from the call before.
-        settings, with_probabilities: as for `decode`.
+        settings: biases of the states, and how soon a key may be struck again.
+        with_probabilities: hand over the probability of every state too.
     """
-    settings = settings or DecodeConfig()
     longest = model.config.max_duration_frames
     if model.config.has_fast_loops and _has_kernel(features.note.device, model.config):
         stepper = PitchwiseStepper(model)

@@ -246,7 +246,7 @@ def decode_rows(
         received: what its first layers receive from the features: (frames, 2, rows, 4 units).
         memory: of the LSTMs.
         last: the frame before, (batch, 1, pitches) each, batch * pitches = rows.
-        settings, with_probabilities: see `torch_decode.decode`.
+        settings, with_probabilities: see `torch_decode.begin_decoding`.
         max_duration: frames at which the count of a duration ends.
     """
     frames, _, rows, _ = received.shape

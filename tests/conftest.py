@@ -14,11 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from partranscribe.config import Config, FrontEndConfig, ModelConfig
+from partranscribe.config import Config, DecodeConfig, FrontEndConfig, ModelConfig
+from partranscribe.frames import Frames
 from partranscribe.model import LastFrame, Par
 from partranscribe.notes import NOTE_STATES, PITCHES
 from partranscribe.torch_checkpoint import save_checkpoint
+from partranscribe.torch_decode import DecoderState, begin_decoding
 from partranscribe.torch_frontend import TorchLogMel
+from partranscribe.windows import Features
 from shown import CHROMIUM
 
 os.environ["OMP_NUM_THREADS"] = "1"  # networks this small are slower on several threads than on one
@@ -118,6 +121,33 @@ def random_context(seed: int, frames: int, batch: int = 1) -> LastFrame:
         torch.rand(shape, generator=generator),
         torch.rand(shape, generator=generator),
     )
+
+
+def decode_batch(
+    model: Par,
+    features: Features,
+    state: DecoderState,
+    settings: DecodeConfig | None = None,
+    *,
+    with_probabilities: bool = False,
+) -> tuple[list[Frames], DecoderState]:
+    """Decode several pieces side by side, and wait for them; see `torch_decode.begin_decoding`."""
+    rules = settings or DecodeConfig()
+    decoding, state = begin_decoding(model, features, state, rules, with_probabilities=with_probabilities)
+    return decoding.wait(), state
+
+
+def decode(
+    model: Par,
+    features: Features,
+    state: DecoderState,
+    settings: DecodeConfig | None = None,
+    *,
+    with_probabilities: bool = False,
+) -> tuple[Frames, DecoderState]:
+    """Decode one piece."""
+    (frames,), state = decode_batch(model, features, state, settings, with_probabilities=with_probabilities)
+    return frames, state
 
 
 def swelling_noise(seed: int, samples: int) -> NDArray[np.float32]:

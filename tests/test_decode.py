@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY, states, swelling_noise
+from conftest import TINY, decode, decode_batch, states, swelling_noise
 from partranscribe.config import DecodeConfig, settings_from_dict
 from partranscribe.frames import Frames, NoteCollector
 from partranscribe.model import LastFrame, Par
@@ -26,7 +26,7 @@ from partranscribe.notes import (
     Note,
     in_order,
 )
-from partranscribe.torch_decode import DecoderState, advance, decode, decode_batch, initial_state
+from partranscribe.torch_decode import DecoderState, advance, initial_state
 from partranscribe.torch_frontend import TorchLogMel
 from partranscribe.training.labels import FrameLabels, context_labels
 from partranscribe.windows import Features

@@ -12,13 +12,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from conftest import TINY, swelling_noise
+from conftest import TINY, decode, swelling_noise
 from partranscribe.config import DecodeConfig
 from partranscribe.frames import Frames
 from partranscribe.model import Par, weights_of
 from partranscribe.notes import NOTE_STATES
 from partranscribe.openvino_decode import Left, OpenVinoLoop
-from partranscribe.torch_decode import DecoderState, decode, initial_state
+from partranscribe.torch_decode import DecoderState, initial_state
 from partranscribe.torch_frontend import TorchLogMel
 from partranscribe.windows import Features
 

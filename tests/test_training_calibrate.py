@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY, swelling_noise
+from conftest import TINY, decode, swelling_noise
 from partranscribe.config import DecodeConfig
 from partranscribe.errors import DataError
 from partranscribe.frames import NoteCollector
@@ -17,7 +17,7 @@ from partranscribe.note_array import note_array
 from partranscribe.note_io import without_overlaps
 from partranscribe.notes import Note
 from partranscribe.score import average
-from partranscribe.torch_decode import decode, initial_state
+from partranscribe.torch_decode import initial_state
 from partranscribe.torch_frontend import TorchLogMel
 from partranscribe.training.calibrate import calibrate, hold_out, measure, validate_quickly
 from partranscribe.training.data import Recording

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from conftest import TINY, swelling_noise
+from conftest import TINY, decode, swelling_noise
 from partranscribe.config import DecodeConfig
 from partranscribe.model import LastFrame, Par
 from partranscribe.notes import OFF
-from partranscribe.torch_decode import decode, initial_state
+from partranscribe.torch_decode import initial_state
 from partranscribe.torch_frontend import TorchLogMel
 from partranscribe.training.labels import FrameLabels, context_labels
 from partranscribe.training.rollout import own_context

@@ -18,13 +18,13 @@ import torch
 
 pytest.importorskip("triton", minversion="3.4", reason="no Triton of 3.4 or later here")
 
-from conftest import TINY, swelling_noise
+from conftest import TINY, decode_batch, swelling_noise
 from partranscribe import torch_decode as decoding
 from partranscribe.config import DecodeConfig, ModelConfig
 from partranscribe.frames import Frames
 from partranscribe.model import Par
 from partranscribe.notes import NOTE_STATES
-from partranscribe.torch_decode import DecoderState, decode_batch, initial_state
+from partranscribe.torch_decode import DecoderState, initial_state
 from partranscribe.torch_frontend import TorchLogMel
 from partranscribe.windows import Features
 
