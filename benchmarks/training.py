@@ -16,7 +16,6 @@ import torch
 from systems import markdown
 
 from partranscribe.config import Config
-from partranscribe.model import ACOUSTIC_BLOCKS
 from partranscribe.notes import OFF, PITCHES
 from partranscribe.training.data import Crop
 from partranscribe.training.gradients import Gradients, processes_for
@@ -24,6 +23,7 @@ from partranscribe.training.memory import keep_freed_memory
 from partranscribe.training.objective import Objective, batch_norms
 from partranscribe.training.recipe import read_recipe
 from partranscribe.training.train_config import TrainConfig
+from partranscribe.weights import ACOUSTIC_BLOCKS
 
 RECIPE = Path(__file__).parent.parent / "configs" / "par_compact_onward.toml"
 UPDATES = 20

@@ -18,8 +18,9 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 from .errors import CheckpointError
 from .frontend import LogMel, mel_filters
+from .machine import default_threads
 from .paths import sha256_of
-from .weights import Weights, is_trained, weight_shapes
+from .weights import COUNTS, Weights, is_trained, weight_shapes
 
 FORMAT = "partranscribe-checkpoint"
 FORMAT_VERSION = 1
@@ -27,7 +28,6 @@ FORMAT_VERSION = 1
 FILTERS = ("front_end.filters.index", "front_end.filters.weight")
 
 _STORED = ("F32", "F16", "BF16", "F64")  # what weights may be stored in
-_COUNTS = "num_batches_tracked"  # of batch norms, which PyTorch stores beside their statistics
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def load_weights(info: CheckpointInfo) -> Weights:
                 fact = f"{key} is {stored}, and its settings say {shape}"
                 raise CheckpointError(f"{info.path}: {fact}; export it again")
         tensors = [_stored(info.path, file, key) for key in expected]
-    with ThreadPoolExecutor() as pool:  # NumPy takes 8 ns a number from half to single precision
+    with ThreadPoolExecutor(default_threads()) as pool:  # from half precision, 8 ns a number
         weights = dict(zip(expected, pool.map(_single, tensors), strict=True))
     broken = [key for key, value in weights.items() if not np.isfinite(value).all()]
     if broken:
@@ -180,12 +180,13 @@ def _stored(path: Path, file: Any, key: str) -> NDArray[np.floating]:
 
 
 def _single(stored: NDArray[np.floating]) -> NDArray[np.float32]:
-    return stored.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what is infinite then is found as such
+        return stored.astype(np.float32, copy=False)
 
 
 def _weights_in(file: Any) -> list[str]:
     """Names of what a checkpoint holds beside mel filters and counts."""
-    return [key for key in file.keys() if key not in FILTERS and not key.endswith(_COUNTS)]  # noqa: SIM118
+    return [key for key in file.keys() if key not in FILTERS and not key.endswith(COUNTS)]  # noqa: SIM118
 
 
 @contextmanager

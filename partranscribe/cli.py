@@ -177,7 +177,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a pipe may not know every sign
             stream.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is taken away
-    gc.set_threshold(100_000)  # all that PyTorch loads would be searched for garbage again and again
+    gc.set_threshold(100_000)  # all that is loaded would be searched for garbage again and again
     atexit.register(_leave_at_once)
     warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
 

@@ -7,6 +7,7 @@ from collections import deque
 from pathlib import Path
 
 from .backlog import LOOK_SECONDS, Backlog
+from .device import may_have_gpu
 from .machine import available_memory, usable_cores
 from .plan import Job
 from .timings import Timings
@@ -49,7 +50,8 @@ class Crew:
         self._backlog, self._time_limit, self._timings = backlog, time_limit, timings
         self._size = min(processes, max(len(backlog), 1)) if processes else default_processes(len(backlog))
         # On CUDA one process takes several recordings at once; what may be CUDA is known from the first.
-        may_be_cuda = processes is None and backlog.settings.device != "cpu"
+        device = backlog.settings.device
+        may_be_cuda = processes is None and device != "cpu" and (device != "auto" or may_have_gpu())
         self._one_is_enough: bool | None = None if may_be_cuda else False
         self._workers: list[Worker] = []
         self._alone: deque[Job] = deque()  # whose worker died: each is tried once more, with no other in work

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from .errors import DeviceError
 
-_DRIVERS = {"win32": ["nvcuda.dll"], "darwin": []}  # CUDA's; elsewhere as on Linux
-_KERNEL_DRIVER = Path("/dev/kfd")  # AMD's, whose GPUs PyTorch calls CUDA devices, too
+# Of NVIDIA, and of AMD, whose GPUs PyTorch calls CUDA devices, too.
+_LIBRARIES = {"win32": ["nvcuda.dll", "amdhip64.dll", "amdhip64_6.dll", "amdhip64_7.dll"], "darwin": []}
+_ON_LINUX = ["libcuda.so.1"]
+_DEVICES = [Path("/dev/kfd"), Path("/dev/dxg")]  # the latter is that of Linux within Windows
 
 
 def resolve_device(name: str) -> str:
@@ -21,7 +23,7 @@ def resolve_device(name: str) -> str:
         DeviceError: there is no such device on this machine.
     """
     name = name.lower()
-    if name == "cpu" or (name == "auto" and not _may_have_gpu()):
+    if name == "cpu" or (name == "auto" and not may_have_gpu()):
         return "cpu"
     import torch
 
@@ -37,15 +39,19 @@ def resolve_device(name: str) -> str:
         there = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= there:
             raise DeviceError(f"{name}: {there or 'no'} usable CUDA devices here; use --device cpu")
-    return str(device)
+    return str(device) if device.type == "cuda" else "cpu"
 
 
-def _may_have_gpu() -> bool:
+def may_have_gpu() -> bool:
     """Whether a driver of a GPU is there."""
-    for library in _DRIVERS.get(sys.platform, ["libcuda.so.1"]):
-        try:
-            ctypes.CDLL(library)
-        except OSError:
-            continue
-        return True
-    return _KERNEL_DRIVER.exists()
+    return any(path.exists() for path in _DEVICES) or any(
+        _is_there(library) for library in _LIBRARIES.get(sys.platform, _ON_LINUX)
+    )
+
+
+def _is_there(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

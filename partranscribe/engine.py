@@ -98,8 +98,8 @@ def engine_for(
         engine: one of `ENGINES`; "auto" takes OpenVINO on a CPU on which it runs.
         precision: of the acoustic modules, one of `PRECISIONS`. The shorter one is faster where the processor
             knows it, and moves a note here and there.
-        threads: how many compute at once on a CPU; by default as many as there are cores, or
-            as PyTorch has been told.
+        threads: how many compute at once on a CPU, at most; by default those of PyTorch, or of
+            `machine.default_threads`.
 
     Raises:
         DeviceError: engine or precision is unknown, or the engine is not there, or not for this device or
@@ -120,9 +120,9 @@ def engine_for(
             streams = min(threads or default_threads(), _MOST_THREADS)
             return OpenVinoEngine(config, weights, filters, streams, short=short)
         except (ImportError, OSError, RuntimeError) as error:
-            if engine == "openvino":
-                raise
             fact = f"openvino: does not run here ({first_line(error)})"
+            if engine == "openvino":
+                raise DeviceError(f"{fact}; use --engine torch") from error
             warnings.warn(f"{fact}; PyTorch takes its place, at half the speed", stacklevel=2)
     from .torch_engine import TorchEngine
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 CONTAINER = Path("/sys/fs/cgroup")  # where a container's limits stand
+PROCESSORS, SIBLINGS = Path("/sys/devices/system/cpu"), "topology/thread_siblings_list"
 
 
 def usable_cores() -> int:
@@ -23,9 +24,22 @@ def usable_cores() -> int:
 
 
 def default_threads() -> int:
-    """How many threads to compute with: as many as there are cores, or fewer if OMP_NUM_THREADS says so."""
+    """How many threads to compute with: one a core, whose threads would share its multipliers.
+
+    OMP_NUM_THREADS may say fewer.
+    """
+    threads = min(usable_cores(), _whole_cores())
     told = os.environ.get("OMP_NUM_THREADS", "")
-    return min(usable_cores(), int(told)) if told.isdecimal() and int(told) else usable_cores()
+    return min(threads, int(told)) if told.isdecimal() and int(told) else threads
+
+
+def _whole_cores() -> int:
+    """Cores of which this process may use a thread, where Linux tells which threads are of one core."""
+    try:
+        threads = os.sched_getaffinity(0)
+        return len({(PROCESSORS / f"cpu{thread}" / SIBLINGS).read_text() for thread in threads})
+    except (AttributeError, OSError):
+        return usable_cores()
 
 
 def available_memory() -> float | None:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .notes import NOTE_STATES, PITCHES
 from .weights import (
+    ACOUSTIC_BLOCKS,
     CONTEXT_EMBEDDING,
+    COUNTS,
     FILM_UNITS,
     FULL_HEAD_UNITS,
     LSTM_LAYERS,
@@ -22,9 +24,6 @@ from .weights import (
 )
 from .windows import Features
 
-ACOUSTIC_BLOCKS = 3
-
-_COUNTS = "num_batches_tracked"  # of batch norms, in their state; nothing depends on it
 _DROPOUT = 0.25
 
 LstmState = tuple[Tensor, Tensor]
@@ -223,7 +222,7 @@ class AcousticModule(nn.Module):
         widths, film = config.time_widths, config.film
         self.blocks = nn.ModuleList(
             ConvFilmBlock(inputs, units, bins >> level, (widths[2 * level], widths[2 * level + 1]), film)
-            for level, inputs in enumerate((1, units, units))
+            for level, inputs in enumerate([1, *[units] * (ACOUSTIC_BLOCKS - 1)])
         )
         self.dropout = nn.Dropout(_DROPOUT)
         head = CompactHead if config.head == "compact" else FullHead
@@ -380,13 +379,13 @@ def weights_of(model: Par) -> Weights:
     return {
         name: value.detach().cpu().float().numpy()
         for name, value in model.state_dict().items()
-        if not name.endswith(_COUNTS)
+        if not name.endswith(COUNTS)
     }
 
 
 def par_with(config: ModelConfig, weights: Weights) -> Par:
     """A network that infers with such weights, which are copied."""
     model = Par(config)
-    counts = {name: value for name, value in model.state_dict().items() if name.endswith(_COUNTS)}
+    counts = {name: value for name, value in model.state_dict().items() if name.endswith(COUNTS)}
     model.load_state_dict({**counts, **{name: torch.from_numpy(value) for name, value in weights.items()}})
     return model.requires_grad_(False).eval()

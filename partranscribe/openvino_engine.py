@@ -18,11 +18,9 @@ from .frontend import LogMel
 from .openvino_decode import Left, OpenVinoLoop
 from .openvino_graph import acoustic_graph, compile_graph
 from .timings import Timings
+from .tuning import KEPT_TUNINGS
 from .weights import Part, Weights
-from .windows import Features, Window
-
-_WAITING = 4  # windows that are ready before they are asked for
-_TUNINGS = 16  # whose mel filters are kept
+from .windows import WAITING, Features, Window
 
 
 class Decoded:
@@ -63,7 +61,7 @@ class OpenVinoEngine:
         *,
         short: bool = False,
     ) -> None:
-        self._log_mel = lru_cache(_TUNINGS)(LogMel(config.front_end, filters).tuned)
+        self._log_mel = lru_cache(KEPT_TUNINGS)(LogMel(config.front_end, filters).tuned)
         self._compiled = [
             compile_graph(
                 acoustic_graph(config.model, Part(weights, f"{network}_acoustic")), threads, short=short
@@ -89,7 +87,7 @@ class OpenVinoEngine:
                 return self._compute(window)
 
         begun = (self._pool.submit(compute, window) for window in windows)
-        with closing(Ahead(begun, self._threads + _WAITING)) as futures:
+        with closing(Ahead(begun, self._threads + WAITING)) as futures:
             for future in futures:
                 yield future.result()
 

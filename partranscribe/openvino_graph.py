@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .config import ModelConfig
 from .notes import PITCHES
-from .weights import NORM_EPSILON, Part
+from .weights import ACOUSTIC_BLOCKS, NORM_EPSILON, Part
 
 # OpenVINO reports each import to its makers, where it finds this package; what a user transcribes is private.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -66,9 +66,9 @@ def acoustic_graph(config: ModelConfig, module: Part) -> ov.Model:
     """
     mel = op.parameter([1, -1, config.n_mels], np.float32)
     x = op.unsqueeze(mel, np.int64(1))
-    for level in range(3):
+    for level in range(ACOUSTIC_BLOCKS):
         x = _block(x, module.part(f"blocks.{level}"), config.n_mels >> level)
-        if level < 2:
+        if level < ACOUSTIC_BLOCKS - 1:
             x = op.max_pool(x, [1, 2], [1, 1], [0, 0], [0, 0], [1, 2]).output(0)
     head = _compact_head if config.head == "compact" else _full_head
     return ov.Model([head(x, module.part("head"), config.hidden_per_pitch)], [mel])

@@ -43,7 +43,7 @@ from .checkpoint import CheckpointInfo
 from .frames import Frames
 from .notes import LOWEST_PITCH, NOTE_STATES, PITCHES
 
-STATES = ("off", "offset", "onset", "sustain", "re-onset")  # as the constants of `model` number them
+STATES = ("off", "offset", "onset", "sustain", "re-onset")  # as the constants of `notes` number them
 
 # What comes frame by frame: of which type, and the shape of a frame.
 _ROWS = {

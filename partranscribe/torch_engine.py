@@ -17,11 +17,9 @@ from .model import par_with
 from .timings import Timings
 from .torch_decode import DecoderState, Decoding, begin_decoding, initial_state
 from .torch_frontend import TorchLogMel
+from .tuning import KEPT_TUNINGS
 from .weights import Weights
-from .windows import Features, Window
-
-_WAITING = 4  # windows that are ready before they are asked for
-_TUNINGS = 16  # whose mel filters are kept
+from .windows import WAITING, Features, Window
 
 
 class TorchEngine:
@@ -32,7 +30,7 @@ class TorchEngine:
         weights: of the network.
         filters: mel filters, where they are at hand.
         device: "cpu", "cuda" or "cuda:N".
-        threads: of PyTorch on a CPU; None leaves them as they are.
+        threads: that PyTorch may use on a CPU at most.
         short: compute acoustic modules in bfloat16.
     """
 
@@ -43,17 +41,17 @@ class TorchEngine:
         self,
         config: Config,
         weights: Weights,
-        filters: NDArray[np.float32] | None = None,
-        device: str = "cpu",
-        threads: int | None = None,
+        filters: NDArray[np.float32] | None,
+        device: str,
+        threads: int | None,
         *,
         short: bool = False,
     ) -> None:
         if threads is not None:
-            torch.set_num_threads(threads)
-        self._device, self._short = torch.device(device), short
-        self._model = par_with(config.model, weights).to(self._device)
-        self._log_mel = lru_cache(_TUNINGS)(TorchLogMel(config.front_end, filters).to(self._device).tuned)
+            torch.set_num_threads(min(torch.get_num_threads(), threads))
+        self._model, self._short = par_with(config.model, weights).to(device), short
+        self._device = next(self._model.parameters()).device  # with its number
+        self._log_mel = lru_cache(KEPT_TUNINGS)(TorchLogMel(config.front_end, filters).to(self._device).tuned)
 
     def mels(self, spans: Sequence[NDArray[np.float32]], tuning: float) -> list[Tensor]:
         """See `engine.Engine.mels`; spans of one length are one batch."""
@@ -61,7 +59,7 @@ class TorchEngine:
 
     def features(self, windows: Iterable[Window], timings: Timings) -> Generator[Features]:
         """See `engine.Engine.features`."""
-        with closing(Ahead(windows, _WAITING)) as ready:
+        with closing(Ahead(windows, WAITING)) as ready:
             for window in ready:
                 with timings.stage("acoustic"):
                     (wanted,) = self.together([window])

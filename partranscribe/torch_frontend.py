@@ -39,11 +39,6 @@ class TorchLogMel(nn.Module):
             for first in range(0, config.n_mels, _MELS_OF_A_BAND)
         ]
 
-    @property
-    def half_window(self) -> int:
-        """Samples that the first and the last frame reach beyond the audio."""
-        return self.config.n_fft // 2
-
     def tuned(self, tuning: float) -> TorchLogMel:
         """See `frontend.LogMel.tuned`."""
         if tuning == CONCERT_PITCH:
@@ -60,7 +55,7 @@ class TorchLogMel(nn.Module):
             (frames, mels) or (batch, frames, mels), with 1 + samples // hop_length frames.
         """
         batch = audio if audio.dim() == 2 else audio.unsqueeze(0)
-        mel = self.padded(F.pad(batch, (self.half_window, self.half_window), mode="reflect"))
+        mel = self.padded(F.pad(batch, (self.config.n_fft // 2,) * 2, mode="reflect"))
         return mel if audio.dim() == 2 else mel.squeeze(0)
 
     def padded(self, audio: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONCERT_PITCH = 440.0  # of A4 in Hz, to which the pianos of the training are tuned within some cents
+KEPT_TUNINGS = 16  # whose mel filters an engine keeps
 LOWEST, HIGHEST = 220.0, 880.0  # that A4 may have: an octave around it
 
 _WINDOW_SECONDS = 0.256

@@ -17,6 +17,8 @@ FULL_HEAD_UNITS = 768
 LSTM_LAYERS = 2
 SQUEEZED_CHANNELS = 4
 NORM_EPSILON = 1e-5  # of batch and layer norms
+ACOUSTIC_BLOCKS = 3
+COUNTS = "num_batches_tracked"  # of batch norms, in what PyTorch stores; nothing depends on them
 _STATISTICS = ("running_mean", "running_var")
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -73,7 +75,8 @@ def is_trained(name: str) -> bool:
 
 def _acoustic(config: ModelConfig) -> Shapes:
     units, hidden, bins = config.cnn_units, config.hidden_per_pitch, config.pooled_mels
-    for level, inputs in enumerate((1, units, units)):
+    for level in range(ACOUSTIC_BLOCKS):
+        inputs = units if level else 1
         block, widths = f"blocks.{level}", config.time_widths[2 * level : 2 * level + 2]
         for layer, (channels, width) in enumerate(zip((inputs, units), widths, strict=True), 1):
             yield f"{block}.conv{layer}.weight", (units, channels, width, 3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
+WAITING = 4  # windows that are ready before they are asked for
+
 Array = Any  # of NumPy or of PyTorch, as the engine has it
 
 

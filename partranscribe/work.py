@@ -27,7 +27,7 @@ from .score import Score, begun_between, read_reference, score
 from .tuning import CONCERT_PITCH, measured
 from .whole_file import check_place, partial_name
 
-if TYPE_CHECKING:  # torch is loaded when there is something to transcribe
+if TYPE_CHECKING:  # what takes long to load is loaded when there is something to transcribe
     from .frontend import LogMel
     from .timings import Timings
     from .transcribe import Transcriber, Transcription

@@ -22,7 +22,6 @@ from partranscribe.backlog import Backlog
 from partranscribe.batch import foresee, run
 from partranscribe.crew import default_processes
 from partranscribe.errors import AudioError, CheckpointError, OutputError
-from partranscribe.machine import available_memory, usable_cores
 from partranscribe.manifest import CLAIMS, NAME, Entry, Manifest
 from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
@@ -737,25 +736,6 @@ def test_there_are_no_more_processes_than_cores_memory_and_jobs_bear(
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
     monkeypatch.setattr(crew, "available_memory", lambda: memory)
     assert default_processes(jobs) == processes
-
-
-def test_the_memory_that_is_available_is_known_or_not() -> None:
-    memory = available_memory()
-    assert memory is None or memory > 0
-
-
-@pytest.mark.parametrize(("quota", "cores"), [("250000 100000", 3), ("50000 100000", 1), ("max 100000", 8)])
-def test_a_container_has_the_cores_and_the_memory_that_it_is_given(
-    quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
-    monkeypatch.setattr(machine, "CONTAINER", tmp_path)
-    (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    (tmp_path / "memory.max").write_text("1000000\n")
-    (tmp_path / "memory.current").write_text("900000\n")
-    (tmp_path / "memory.stat").write_text("anon 300000\nactive_file 200000\ninactive_file 400000\n")
-    assert usable_cores() == cores
-    assert available_memory() == 700_000
 
 
 def test_what_would_be_kept_is_told_without_a_model(

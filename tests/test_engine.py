@@ -163,7 +163,7 @@ def test_where_openvino_does_not_run_pytorch_takes_its_place(
     monkeypatch.setattr(module, "compile_graph", broken)
     with pytest.warns(UserWarning, match=r"openvino: does not run here \(no such plugin\); PyTorch"):
         assert isinstance(chosen(build()), TorchEngine)
-    with pytest.raises(RuntimeError, match="no such plugin"):
+    with pytest.raises(DeviceError, match=r"does not run here \(no such plugin\); use --engine torch"):
         chosen(build(), "openvino")
 
 

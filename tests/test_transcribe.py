@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from conftest import TINY, swelling_noise
 from partranscribe.audio import read_blocks
 from partranscribe.config import DecodeConfig
-from partranscribe.device import resolve_device
-from partranscribe.errors import AudioError, CheckpointError, DeviceError, PartranscribeError
+from partranscribe.errors import AudioError, CheckpointError, DeviceError
 from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
 from partranscribe.released import released
@@ -401,52 +400,6 @@ def test_about_names_the_model_its_file_and_its_settings(
 def test_an_unknown_model_is_told() -> None:
     with pytest.raises(CheckpointError, match="par_huge: no such checkpoint"):
         Transcriber("par_huge", "cpu")
-
-
-def pretend_cuda(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
-    monkeypatch.setattr("partranscribe.device._may_have_gpu", lambda: devices > 0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
-
-
-@pytest.mark.parametrize(
-    ("name", "devices", "expected"),
-    [
-        ("auto", 0, "cpu"),
-        ("auto", 2, "cuda"),
-        ("cpu", 0, "cpu"),
-        ("cpu", 2, "cpu"),
-        ("cuda", 1, "cuda"),
-        ("cuda:1", 2, "cuda:1"),
-    ],
-)
-def test_a_device_that_is_there_is_used(
-    monkeypatch: pytest.MonkeyPatch, name: str, devices: int, expected: str
-) -> None:
-    pretend_cuda(monkeypatch, devices)
-    assert resolve_device(name) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "devices", "message"),
-    [
-        ("cuda", 0, "cuda: no usable CUDA devices here; use --device cpu"),
-        ("cuda:0", 0, "cuda:0: no usable CUDA devices here"),
-        ("cuda:99", 2, "cuda:99: 2 usable CUDA devices here"),
-        ("tpu", 1, "tpu: no such device; use auto, cpu, cuda or cuda:N"),
-        ("", 1, "no such device"),
-        ("cuda:x", 1, "cuda:x: no such device"),
-        ("meta", 1, "meta: not supported"),
-        ("mps", 1, "mps: not supported"),
-    ],
-)
-def test_a_device_that_is_not_there_is_told(
-    monkeypatch: pytest.MonkeyPatch, name: str, devices: int, message: str
-) -> None:
-    pretend_cuda(monkeypatch, devices)
-    with pytest.raises(DeviceError, match=message):
-        resolve_device(name)
-    assert issubclass(DeviceError, PartranscribeError)
 
 
 on_cuda_only = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -77,7 +77,6 @@ class Calibration(NamedTuple):
     score: Score
 
 
-@torch.inference_mode()
 def hold_out(model: Par, config: Config, recordings: Sequence[Recording], seconds: float = 30.0) -> HeldOut:
     """The beginnings of recordings, as far as notes begin in them; what follows is heard, as in decoding.
 
@@ -145,6 +144,8 @@ def _decoded(held_out: HeldOut, settings: DecodeConfig) -> list[Frames]:
 
 def _side_by_side(engine: Engine, parts: Sequence[Array]) -> Array:
     """Features of pieces as one batch; shorter pieces are followed by zeros."""
+    if len(parts) == 1:
+        return parts[0]
     longest = max(part.shape[1] for part in parts)
     rows = [
         engine.join((part, engine.zeros(1, longest - part.shape[1], *part.shape[2:])), 1) for part in parts

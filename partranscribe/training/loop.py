@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from ..config import Config
-from ..model import Par
+from ..model import Par, weights_of
 from ..notes import NOTE_STATES
 from .augment import Augmenter, ContextNoise
 from .data import Crop, Crops, Source
@@ -322,6 +322,6 @@ class _Counting(torch.utils.data.Sampler[int]):
 def _seed_after(seed: int, model: Par) -> int:
     """A seed for what follows the training of these weights, which was made of other crops."""
     digest = hashlib.sha256(str(seed).encode())
-    for weight in model.state_dict().values():
-        digest.update(weight.cpu().contiguous().numpy().tobytes())
+    for weight in weights_of(model).values():
+        digest.update(weight.tobytes())
     return int.from_bytes(digest.digest()[:8], "big")

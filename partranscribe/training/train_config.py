@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..model import ACOUSTIC_BLOCKS
+from ..weights import ACOUSTIC_BLOCKS
 
 Phase = Literal["note", "velocity"]
 
