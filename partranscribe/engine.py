@@ -92,7 +92,7 @@ def engine_for(
 
     Args:
         config: of front end and network.
-        weights: of the network; not to be changed afterwards, as they are shared.
+        weights: of the network, which are copied.
         filters: mel filters (mels, n_fft / 2 + 1), where they are at hand.
         device: "cpu", "cuda" or "cuda:N".
         engine: one of `ENGINES`; "auto" takes OpenVINO on a CPU on which it runs.

@@ -43,7 +43,7 @@ class OpenVinoEngine:
 
     Args:
         config: of front end and network, which has pitch-wise LSTMs and the enhanced context.
-        weights: of the network; not to be changed afterwards, as they are shared.
+        weights: of the network.
         filters: mel filters, where they are at hand.
         threads: how many windows are computed at once.
         short: compute acoustic modules in bfloat16, where the processor knows it.

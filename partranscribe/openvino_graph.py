@@ -152,8 +152,9 @@ def _double(values: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def constant(values: NDArray[Any]) -> Any:
-    """Weights as a node, which shares their memory where it can.
+    """Weights as a node, which copies them.
 
-    Given the bare array, OpenVINO would first turn it into a Python list.
+    Given the bare array, OpenVINO would first turn it into a Python list. If it shared its memory, one of
+    its threads could let go of it while Python ends, which aborts the process.
     """
-    return op.constant(np.ascontiguousarray(values, np.float32), shared_memory=True)
+    return op.constant(np.ascontiguousarray(values, np.float32))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -252,6 +254,19 @@ def test_openvino_is_first_called_by_one_thread_alone(monkeypatch: pytest.Monkey
     monkeypatch.setattr(openvino_engine, "compile_graph", lambda *_, **__: Compiled())
     chosen(build(), "openvino", threads=2)
     assert callers == [threading.get_ident()]
+
+
+@pytest.mark.parametrize("head", ["compact", "full"])
+def test_openvino_keeps_no_memory_of_python(head: str) -> None:
+    """Else one of its threads may let go of it while Python ends, which aborts the process."""
+    model = build(head=head)
+    weights = {name: weight.copy() for name, weight in weights_of(model).items()}
+    kept = [weakref.ref(weight) for weight in weights.values()]
+    engine = engine_for(settings(model), weights, engine="openvino", threads=1)
+    del weights
+    gc.collect()
+    assert [one() for one in kept] == [None] * len(kept)
+    assert streamed(engine, model, random_mel(frames=9), [4]).note.shape[1] == 9
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
