@@ -394,12 +394,18 @@ def test_on_cuda_one_process_does_all_even_with_memory_for_one_recording_only(
     monkeypatch.setattr(crew, "Worker", Cramped)
     monkeypatch.setattr(crew, "wait_for_any", lambda *_: None)
     monkeypatch.setattr(crew, "default_processes", lambda _: 4)
-    monkeypatch.setattr(Cramped, "hired", 0)
     jobs = plan([songs(tmp_path / "in", "abcdef")], tmp_path / "out")
-    assert len(run(jobs, replace(settings, device="auto")).outcomes) == 6
-    assert Cramped.hired == 1
-    assert len(run(jobs, settings).outcomes) == 6  # on a CPU
-    assert Cramped.hired == 1 + 4
+    hired = {
+        ("auto", True): 1,
+        ("auto", False): 4,  # known without waiting for the first
+        ("cuda", True): 1,
+        ("cpu", True): 4,
+    }
+    for (device, gpu), processes in hired.items():
+        monkeypatch.setattr(crew, "may_have_gpu", lambda there=gpu: there)
+        monkeypatch.setattr(Cramped, "hired", 0)
+        assert len(run(jobs, replace(settings, device=device)).outcomes) == 6
+        assert Cramped.hired == processes
 
 
 def test_more_processes_than_recordings_share_all_cores(
