@@ -167,7 +167,7 @@ def test_of_what_is_played_only_note_lists_get_a_pedal_and_keys_that_a_piano_has
 
 def test_one_piece_is_learnt_by_heart(tmp_path: Path) -> None:
     write_piece(tmp_path / "data", "piece")
-    recipe = small_recipe(tmp_path, 300, 200)
+    recipe = small_recipe(tmp_path, 300, 250)
     run, found = tmp_path / "run", tmp_path / "piece.csv"
     result = call("train", recipe, "--data", tmp_path / "data", "--run", run, "--device", "cpu")
     assert result.exit_code == 0, result.output
@@ -177,7 +177,7 @@ def test_one_piece_is_learnt_by_heart(tmp_path: Path) -> None:
     score = json.loads(result.stdout)["mean"]
     assert score["note_f1"] > 0.95
     assert score["note_offset_f1"] > 0.4  # a small network, and few updates
-    assert score["note_offset_velocity_f1"] > 0.6 * score["note_offset_f1"]
+    assert score["note_offset_velocity_f1"] > 0.8 * score["note_offset_f1"]
 
 
 class Stopped(Exception):  # noqa: N818 - no error
