@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -127,6 +127,23 @@ def engine_for(
     from .torch_engine import TorchEngine
 
     return TorchEngine(config, weights, filters, device, threads, short=short)
+
+
+def side_by_side(engine: Engine, features: Mapping[int, Features], batch: int, frames: int) -> Features:
+    """The first frames of several pieces, with zeros where there are none.
+
+    Args:
+        engine: of which they are.
+        features: (1, frames, pitches, hidden) each, by the row of the piece; at least one.
+        batch: how many rows there are.
+        frames: how many of each.
+    """
+    shape = next(iter(features.values())).note.shape[2:]
+    whole = Features(*(engine.zeros(batch, frames, *shape) for _ in Features._fields))
+    for row, parts in features.items():
+        for whole_part, part in zip(whole, parts, strict=True):
+            whole_part[row, : part.shape[1]] = part[0, :frames]
+    return whole
 
 
 def _refusal(config: Config, device: str) -> str | None:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from .audio import read_blocks
 from .checkpoint import CheckpointInfo, checkpoint_info, load_filters, load_weights
 from .config import DecodeConfig
 from .device import resolve_device
-from .engine import Decoding, Engine, engine_for
+from .engine import Decoding, Engine, engine_for, side_by_side
 from .errors import AudioError, DeviceError
 from .frames import Frames, NoteCollector
 from .frontend import LogMel, Spans
@@ -103,7 +103,11 @@ class Transcriber:
 
     def front_end(self, tuning: float = CONCERT_PITCH) -> LogMel:
         """That of the model, for a piano whose A4 has a frequency in Hz."""
-        return LogMel(self.info.config.front_end, self._filters).tuned(tuning)
+        return self._log_mel.tuned(tuning)
+
+    @cached_property
+    def _log_mel(self) -> LogMel:
+        return LogMel(self.info.config.front_end, self._filters)
 
     def about(self) -> dict[str, Any]:
         """The model's name, checkpoint hash, settings and precision, as JSON outputs carry them."""
@@ -240,7 +244,7 @@ class Transcriber:
             lengths = {row: features.note.shape[1] for row, features in waiting.items()}
             frames = min(lengths[row] for row in ready) if ready else max(lengths.values())
             with self.timings.stage("decoding"):
-                batch = self._side_by_side(waiting, len(pieces), frames)
+                batch = side_by_side(self.engine, waiting, len(pieces), frames)
                 decoding, state = self.engine.begin_decoding(batch, state, self.info.config.decode)
                 for row, length in lengths.items():
                     waiting[row] = Features(*(part[:, frames:] for part in waiting[row]))
@@ -285,15 +289,6 @@ class Transcriber:
         if before is None:
             return after
         return Features(*(self.engine.join(parts, 1) for parts in zip(before, after, strict=True)))
-
-    def _side_by_side(self, features: Mapping[int, Features], batch: int, frames: int) -> Features:
-        """The first frames of each, (batch, frames, pitches, hidden), with zeros where there are none."""
-        shape = next(iter(features.values())).note.shape[2:]
-        whole = Features(*(self.engine.zeros(batch, frames, *shape) for _ in Features._fields))
-        for row, parts in features.items():
-            for whole_part, part in zip(whole, parts, strict=True):
-                whole_part[row, : part.shape[1]] = part[0, :frames]
-        return whole
 
     def _mels(
         self, spans: Mapping[int, NDArray[np.float32]], sources: Sequence[_Windows]

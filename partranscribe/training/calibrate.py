@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..config import Config, DecodeConfig
-from ..engine import Engine, engine_for
+from ..engine import Engine, engine_for, side_by_side
 from ..errors import DataError
 from ..frames import Frames, NoteCollector
 from ..frontend import Spans
@@ -25,7 +25,7 @@ from ..notes import Note
 from ..score import Score, average, begun_between, score
 from ..timings import Timings
 from ..tuning import CONCERT_PITCH
-from ..windows import Array, Features, WindowCutter, windows
+from ..windows import Features, WindowCutter, windows
 from .data import Recording, floats
 
 _BEGINNING = DecodeConfig(between_frames=True)
@@ -134,23 +134,14 @@ def _decoded(held_out: HeldOut, settings: DecodeConfig) -> list[Frames]:
 
     def decode(group: Sequence[Features]) -> list[Frames]:
         lengths = [piece.note.shape[1] for piece in group]
-        batch = Features(*(_side_by_side(engine, parts) for parts in zip(*group, strict=True)))
+        batch = group[0]
+        if len(group) > 1:
+            batch = side_by_side(engine, dict(enumerate(group)), len(group), max(lengths))
         found, _ = engine.begin_decoding(batch, engine.initial_state(len(group)), settings)
         return [frames.part(slice(length)) for frames, length in zip(found.wait(), lengths, strict=True)]
 
     with ThreadPoolExecutor(threads) as pool:
         return [frames for some in pool.map(decode, groups) for frames in some]
-
-
-def _side_by_side(engine: Engine, parts: Sequence[Array]) -> Array:
-    """Features of pieces as one batch; shorter pieces are followed by zeros."""
-    if len(parts) == 1:
-        return parts[0]
-    longest = max(part.shape[1] for part in parts)
-    rows = [
-        engine.join((part, engine.zeros(1, longest - part.shape[1], *part.shape[2:])), 1) for part in parts
-    ]
-    return engine.join(rows)
 
 
 def validate_quickly(held_out: HeldOut) -> Score:
