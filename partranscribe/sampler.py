@@ -27,7 +27,7 @@ from .tuning import CONCERT_PITCH
 
 Audio = NDArray[np.float32]
 
-_LOUDEST_DB = -24.0  # RMS of the attack of middle C at velocity 127, relative to full scale
+LOUDEST_DB = -24.0  # RMS of the attack of middle C at velocity 127, relative to full scale
 _ATTACK_SECONDS = 0.05  # an attack lies within so much of the beginning of its sample
 _THUMP_HERTZ = 300  # of a key and its action, heard before the string
 _LEVEL_SECONDS = 0.3  # the loudness of a sample is its RMS over so much after the attack
@@ -135,7 +135,7 @@ def load_instrument(
         balance = np.polynomial.Polynomial.fit(
             sampled, [sample.level for sample in samples], degree, domain=(LOWEST_PITCH, HIGHEST_PITCH)
         )
-        levels = balance(np.clip(pitches, min(sampled), max(sampled))) - balance(_MIDDLE_C) + _LOUDEST_DB
+        levels = balance(np.clip(pitches, min(sampled), max(sampled))) - balance(_MIDDLE_C) + LOUDEST_DB
         sounds[microphone] = [
             [
                 _sound(_nearest(samples, pitch, layer), pitch, level, rate)
@@ -155,9 +155,14 @@ def _sample(recorded: Audio, row: Mapping[str, str], layers: Sequence[int], rate
     high_pass = butter(2, _THUMP_HERTZ, "highpass", fs=rate, output="sos")
     beginning = np.abs(sosfilt(high_pass, audio[: round(_ATTACK_SECONDS * rate)]))
     attack = int(np.argmax(beginning > 0.1 * beginning.max()))
-    power = np.mean(audio[attack : attack + round(_LEVEL_SECONDS * rate)] ** 2)
-    level = 10 * np.log10(max(float(power), 1e-10))
+    level = attack_level(audio[attack:], rate)
     return _Sample(audio, int(row["pitch"]), layers.index(int(row["velocity_low"])), attack, level)
+
+
+def attack_level(audio: Audio, rate: int) -> float:
+    """How loud a sound is over the first 0.3 s from its attack, in decibels of RMS."""
+    power = np.mean(audio[: round(_LEVEL_SECONDS * rate)] ** 2)
+    return 10 * float(np.log10(max(float(power), 1e-10)))
 
 
 def _nearest(samples: Sequence[_Sample], pitch: int, layer: int) -> _Sample:
@@ -173,8 +178,19 @@ def _sound(sample: _Sample, pitch: int, target: float, rate: float) -> Sound:
     begin, end = min(attack, 16), len(audio) // 8
     audio[:begin] *= np.linspace(0, 1, begin, dtype=np.float32)
     audio[len(audio) - end :] *= np.linspace(1, 0, end, dtype=np.float32)
+    return levelled(audio, attack, sample.level, target)
+
+
+def levelled(audio: Audio, attack: int, level: float, target: float) -> Sound:
+    """A sound that was brought to a level.
+
+    Args:
+        audio: of one key at one layer.
+        attack: where it is in it.
+        level, target: decibels that it has, and that it shall have at velocity 127.
+    """
     peak = max(float(np.abs(audio).max()), 1e-6)
-    gain = 10 ** ((target - sample.level) / 20) * peak / 32767
+    gain = 10 ** ((target - level) / 20) * peak / 32767
     return Sound(np.round(audio * (32767 / peak)).astype(np.int16), attack, gain)
 
 

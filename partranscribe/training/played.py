@@ -20,6 +20,7 @@ from ..sampler import Instrument, SamplerSettings, load_instrument
 from .augment import Augmenter
 from .coding import through_opus
 from .data import Passage, Recording, fingerprint
+from .modelled import modelled_piano
 from .resonance import strings_response
 from .synthesis import Performance, load_performance, pedalled, render_excerpt, vary, vary_instrument
 
@@ -36,6 +37,8 @@ class PlayedConfig:
         share: of the passages that are performances.
         note_list_share: of those that are note lists of recordings, whose notes last as long as their pedal
             did; the passages that are left are cut from recordings.
+        modelled: how many pianos are made up, see `modelled.modelled_piano`.
+        modelled_share: of the passages that are played on those, if there are any.
         pedal_share: of the note lists that are played with a pedal, see `synthesis.pedalled`; the others are
             played without one.
         pedal_pause: range of the seconds from where their notes end until that pedal is pressed again.
@@ -59,6 +62,8 @@ class PlayedConfig:
 
     share: float = 0.5
     note_list_share: float = 0.0
+    modelled: int = 0
+    modelled_share: float = 0.5
     pedal_share: float = 0.0
     pedal_pause: tuple[float, float] = (0.01, 0.1)
     transpose: int = 5
@@ -98,6 +103,12 @@ def _strings(sample_rate: int) -> list[NDArray[np.float32]]:
     return [strings_response(rng, sample_rate) for _ in range(_RESPONSES)]
 
 
+@functools.cache
+def _modelled(count: int, sample_rate: int) -> list[Instrument]:
+    """As many pianos that were never built, the same at every call."""
+    return [modelled_piano(f"modelled {i}", np.random.default_rng(i), sample_rate) for i in range(count)]
+
+
 class Played:
     """Passages of performances, each drawn in proportion to its length, on any of the instruments.
 
@@ -120,6 +131,7 @@ class Played:
         self._level = level
         lengths = np.array([performance.seconds for performance in performances])
         self._odds = lengths / lengths.sum()
+        self._modelled = _modelled(settings.modelled, instruments[0].sample_rate)
         self._strings = _strings(instruments[0].sample_rate)
 
     def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
@@ -136,7 +148,9 @@ class Played:
         may_be_pedalled = settings.pedal_share > 0 and not len(performance.pedal)
         if may_be_pedalled and rng.random() < settings.pedal_share:
             performance = pedalled(performance, rng, settings.pedal_pause)
-        instrument = self._instruments[int(rng.integers(len(self._instruments)))]
+        is_modelled = bool(self._modelled) and rng.random() < settings.modelled_share
+        instruments = self._modelled if is_modelled else self._instruments
+        instrument = instruments[int(rng.integers(len(instruments)))]
         rate = instrument.sample_rate
         begin = rng.uniform(-lead / rate, max(performance.seconds - samples / 2 / rate, 0.0))
         lowest, highest = settings.undamped_from

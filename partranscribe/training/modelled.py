@@ -1,0 +1,224 @@
+"""Pianos that were never built: every key computed as the sum of the partials of its strings.
+
+Sampled pianos are few, and a network can learn each by heart. These differ in what one piano is told from
+another by, in ranges that were laid around those of sampled grands and uprights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..notes import HIGHEST_PITCH, LOWEST_PITCH
+from ..sampler import LOUDEST_DB, Instrument, Sound, attack_level, levelled
+from ..tuning import CONCERT_PITCH
+
+_LAYERS = (1, 50, 75, 100)  # the lowest velocity of each
+_STRUCK = (35.0, 62.0, 88.0, 114.0)  # velocity that stands for each
+_LONGEST_SECONDS = 6.0
+_SILENT_DB = 70.0  # a sound is cut where its slowest partial has fallen by so much
+_MOST_PARTIALS = 70
+_A4 = 69
+_MIDDLE_C = 60
+_BLOCK = 512  # samples that share one set of powers
+_LEAD_SECONDS = 0.002  # before the hammer reaches the string
+_KNOCK_MODES = 40
+_BODY_OCTAVES = 0.25  # between the points of the response of the soundboard
+
+
+@dataclass(frozen=True)
+class Character:
+    """By what one piano differs from others.
+
+    Args:
+        stretch: cents by which octaves far from the middle are tuned too wide, at either end.
+        inharmonicity: natural logarithms of the factors of that of the bass and the treble strings.
+        struck: where the hammer meets the string, as a share of its length, at the bottom and at the top.
+        hardness: frequency in Hz from which a hammer of velocity 127 excites less, at middle C.
+        softening: exponent by which this frequency falls with velocity / 127.
+        slope: order by which what is excited falls above it.
+        decay: factor of how fast sound falls.
+        brilliance: frequency in Hz from which partials fall faster.
+        aftersound_db: level of what falls slowly, relative to what falls fast.
+        aftersound_rate: how much slower.
+        unison_cents: by how much the strings of a key are out of tune with each other.
+        ragged_db: standard deviation of the level of a partial of one key.
+        knock_db: level of the knock of key and hammer relative to the tone, at middle C.
+        body: decibels of the response of the soundboard, at so many points evenly on a scale of octaves.
+        attack_seconds: which the string takes to be set in motion, at the bottom.
+        balance_db: level of the lowest and of the highest key, relative to middle C.
+    """
+
+    stretch: float
+    inharmonicity: tuple[float, float]
+    struck: tuple[float, float]
+    hardness: float
+    softening: float
+    slope: float
+    decay: float
+    brilliance: float
+    aftersound_db: float
+    aftersound_rate: float
+    unison_cents: float
+    ragged_db: float
+    knock_db: float
+    body: NDArray[np.float64]
+    attack_seconds: float
+    balance_db: tuple[float, float]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Character:
+        """One of endlessly many."""
+        roughness = rng.uniform(1.0, 5.0)
+        body = rng.normal(0, roughness, round(9 / _BODY_OCTAVES))
+        return cls(
+            stretch=rng.uniform(5, 35),
+            inharmonicity=(rng.normal(0, 0.4), rng.normal(0, 0.25)),
+            struck=(rng.uniform(1 / 9, 1 / 6.5), rng.uniform(1 / 18, 1 / 9)),
+            hardness=np.exp(rng.uniform(np.log(350), np.log(1300))),
+            softening=rng.uniform(0.5, 1.3),
+            slope=rng.uniform(1.5, 3.0),
+            decay=np.exp(rng.normal(0, 0.3)),
+            brilliance=np.exp(rng.uniform(np.log(1000), np.log(5000))),
+            aftersound_db=rng.uniform(-22, -8),
+            aftersound_rate=rng.uniform(0.12, 0.4),
+            unison_cents=np.exp(rng.uniform(np.log(0.2), np.log(4.0))),
+            ragged_db=rng.uniform(2, 6),
+            knock_db=rng.uniform(-28, -12),
+            body=body,
+            attack_seconds=rng.uniform(0.001, 0.004),
+            balance_db=(rng.uniform(-6, 4), rng.uniform(-17, -6)),
+        )
+
+
+def _inharmonicity(pitch: int, of: Character) -> float:
+    """B of f(n) = n f(1) sqrt(1 + B n²), after fits to measured pianos: treble and bass strings."""
+    treble, bass = 0.0926 * pitch - 13.64, -0.0847 * pitch - 5.82
+    return float(np.exp(treble + of.inharmonicity[1]) + np.exp(bass + of.inharmonicity[0]))
+
+
+def _body_gain(frequencies: NDArray[np.float64], of: Character) -> NDArray[np.float64]:
+    """What the soundboard radiates of a force at some frequencies; little below 80 Hz and far above 4 kHz."""
+    octaves = np.log2(np.maximum(frequencies, 16) / 16) / _BODY_OCTAVES
+    decibels: NDArray[np.float64] = np.interp(octaves, np.arange(len(of.body)), of.body)
+    high, low = frequencies / 4000, 80 / frequencies
+    return 10 ** (decibels / 20) / ((1 + low**2) * (1 + high**2))
+
+
+def _decay(pitch: int, of: Character) -> float:
+    """Decibels a second by which the first partials of a key fall at once."""
+    return float(
+        of.decay * np.interp(pitch, (21, 36, 48, 60, 72, 84, 96, 108), (7, 10, 16, 26, 38, 55, 85, 130))
+    )
+
+
+class _Key:
+    """One key of a piano: its strings, whatever the hammer does."""
+
+    def __init__(self, pitch: int, of: Character, rng: np.random.Generator, rate: int) -> None:
+        self._of, self._pitch, self._rate = of, pitch, rate
+        far = (pitch - _MIDDLE_C) / 48
+        cents = of.stretch * np.sign(far) * far**2 + rng.normal(0, 1.5)
+        self._fundamental = CONCERT_PITCH * 2 ** ((pitch - _A4) / 12 + cents / 1200)
+        number = np.arange(1, _MOST_PARTIALS + 1)
+        frequencies = number * self._fundamental * np.sqrt(1 + _inharmonicity(pitch, of) * number**2)
+        kept = frequencies < 0.48 * rate
+        self._number, self._frequencies = number[kept], frequencies[kept]
+        count = len(self._number)
+        top = (pitch - LOWEST_PITCH) / (HIGHEST_PITCH - LOWEST_PITCH)
+        place = of.struck[0] * (of.struck[1] / of.struck[0]) ** top
+        ragged = 10 ** (rng.normal(0, of.ragged_db, count) / 20)
+        shape = np.abs(np.sin(np.pi * self._number * place)) + 0.03
+        self._gain = shape * ragged * _body_gain(self._frequencies, of) * rng.choice((-1, 1), count)
+        falls = _decay(pitch, of) * (1 + (self._frequencies / of.brilliance) ** 1.2)
+        self._falls = np.maximum(falls * np.exp(rng.normal(0, 0.25, count)), 4.0)
+        self._after = 10 ** ((of.aftersound_db + rng.normal(0, 4, (2, count))) / 20)
+        self._after_falls = of.aftersound_rate * self._falls * np.exp(rng.normal(0, 0.2, (2, count)))
+        strings = 1 if pitch < 32 else 2 if pitch < 45 else 3
+        self._cents = rng.normal(0, of.unison_cents if strings > 1 else 0.1, (3, 1)) + rng.normal(
+            0, 0.1, (3, count)
+        )
+        self._phases = rng.normal(0, 0.5, count)
+        modes = np.exp(rng.uniform(np.log(40), np.log(2500), _KNOCK_MODES))
+        knock = rng.normal(0, 1, _KNOCK_MODES) * (100 / modes) ** 0.6
+        self._knock_frequencies, self._knock = modes, knock / np.sqrt(np.sum(knock**2))
+        self._knock_falls = rng.uniform(60, 500, _KNOCK_MODES)
+
+    def amplitudes(self, velocity: float) -> NDArray[np.complex128]:
+        """Of all waves, once a hammer of some velocity has struck: (waves,)."""
+        of = self._of
+        corner = of.hardness * (velocity / 127) ** of.softening * 2 ** ((self._pitch - _MIDDLE_C) / 12 * 0.4)
+        struck = self._gain / (1 + (self._frequencies / corner) ** 2) ** (of.slope / 2)
+        tone = struck * np.exp(1j * self._phases)
+        knock = 10 ** (of.knock_db / 20) * np.sqrt(np.sum(struck**2)) * 2 ** ((self._pitch - _MIDDLE_C) / 24)
+        waves = (tone, tone * self._after[0], tone * self._after[1], knock * self._knock)
+        struck_waves: NDArray[np.complex128] = np.concatenate(waves) * -1j
+        return struck_waves
+
+    def rates(self) -> NDArray[np.complex128]:
+        """Of all waves, a sample: (waves,)."""
+        strings = self._frequencies * 2 ** (self._cents / 1200)
+        frequencies = np.concatenate((strings.ravel(), self._knock_frequencies))
+        falls = np.concatenate((self._falls, *self._after_falls, self._knock_falls))
+        return (2j * np.pi * frequencies - falls * np.log(10) / 20) / self._rate
+
+    def seconds(self) -> float:
+        """Until nothing of it is heard."""
+        slowest = np.sort(self._after_falls.min(axis=0))[: max(len(self._number) // 3, 1)].mean()
+        return float(np.clip((_SILENT_DB + self._of.aftersound_db) / slowest, 0.6, _LONGEST_SECONDS))
+
+
+def _sum(
+    amplitudes: NDArray[np.complex128], rates: NDArray[np.complex128], samples: int
+) -> NDArray[np.float32]:
+    """Of damped waves, as the powers at which blocks begin times those within a block.
+
+    Args:
+        amplitudes: (layers, waves).
+        rates: (waves,): what is heard is the real part of amplitudes * exp(rates * n) at sample n.
+        samples: how many.
+
+    Returns:
+        (layers, samples).
+    """
+    within = np.exp(np.outer(rates, np.arange(_BLOCK))).astype(np.complex64)
+    begins = np.exp(np.outer(np.arange(-(-samples // _BLOCK)) * _BLOCK, rates))
+    blocks = (amplitudes[:, None] * begins).astype(np.complex64)
+    sound: NDArray[np.float32] = (blocks.real @ within.real - blocks.imag @ within.imag).reshape(
+        len(blocks), -1
+    )
+    return sound[:, :samples]
+
+
+def _attack(samples: int, rise: int) -> NDArray[np.float32]:
+    """From silence to the whole within `rise` samples."""
+    gain = np.ones(samples, np.float32)
+    gain[:rise] = 0.5 - 0.5 * np.cos(np.pi * (np.arange(rise) + 0.5) / rise)
+    return gain
+
+
+def modelled_piano(name: str, rng: np.random.Generator, sample_rate: int = 16_000) -> Instrument:
+    """A piano with a character of its own, four layers and one microphone.
+
+    Args:
+        name: of it.
+        rng: draws its character and what differs from key to key.
+        sample_rate: of its sounds.
+    """
+    character = Character.draw(rng)
+    lead = round(_LEAD_SECONDS * sample_rate)
+    sounds: list[list[Sound]] = [[] for _ in _LAYERS]
+    for pitch in range(LOWEST_PITCH, HIGHEST_PITCH + 1):
+        key = _Key(pitch, character, rng, sample_rate)
+        samples = round(key.seconds() * sample_rate)
+        far = (pitch - _MIDDLE_C) / (HIGHEST_PITCH - _MIDDLE_C)
+        target = LOUDEST_DB + character.balance_db[int(far > 0)] * far**2
+        top = (pitch - LOWEST_PITCH) / (HIGHEST_PITCH - LOWEST_PITCH)
+        rise = max(round(character.attack_seconds * 2**-top * sample_rate), 4)
+        amplitudes = np.stack([key.amplitudes(velocity) for velocity in _STRUCK])
+        for layer, sound in zip(sounds, _sum(amplitudes, key.rates(), samples), strict=True):
+            audio = np.concatenate((np.zeros(lead, np.float32), sound * _attack(samples, rise)))
+            layer.append(levelled(audio, lead, attack_level(audio[lead:], sample_rate), target))
+    return Instrument(name, sample_rate, _LAYERS, {"modelled": sounds})
