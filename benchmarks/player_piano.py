@@ -5,7 +5,8 @@ late, by up to 0.12 s, and slow, and strings fall faster, each differently in ev
 that: notes end where the list says so. The lists are those in LISTS and below whose names match `--only`, and
 that stand beside a recording; sampled pianos take turns. Offsets of such lists last as long as the pedal did
 already: no pedal is used, or, with `--pause`, one that is let go where notes end, and pressed so soon again
-that late dampers hardly obey. There is no room (see `--rt60` of accuracy.py). Takes a minute.
+that late dampers hardly obey. There is no room (see `--rt60` of accuracy.py). With `--modelled`, pianos take
+turns that were never built, and that no training has heard, in place of the sampled ones. Takes a minute.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.sampler import Instrument
 from partranscribe.training.data import Passage, labelled
+from partranscribe.training.modelled import modelled_pianos
 from partranscribe.training.played import load_instruments
 from partranscribe.training.synthesis import (
     NO_PEDAL,
@@ -39,6 +41,7 @@ SLOWNESS, DAMPER_DELAY, EXTRA_DECAY = (1.0, 4.0), (0.0, 0.12), (0.0, 6.0)
 LIFT = (0.2, 1.0)  # see `SamplerSettings`
 UNEVENNESS_DB = 0.3
 LEVEL = -30.0  # RMS in dB
+UNTRAINED = 1000  # the number of the first modelled piano
 
 
 def play(
@@ -88,10 +91,11 @@ def make(
     slowness: tuple[float, float] = SLOWNESS,
     extra_decay: tuple[float, float] = EXTRA_DECAY,
     pause: tuple[float, float] | None = None,
+    modelled: int = 0,
 ) -> None:
     """The recordings, and beside each its note list."""
     folder.mkdir(parents=True, exist_ok=True)
-    instruments = load_instruments(pianos, SAMPLE_RATE)
+    instruments = modelled_pianos(modelled, SAMPLE_RATE, UNTRAINED) or load_instruments(pianos, SAMPLE_RATE)
     chosen = [(audio.stem, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
     for number, (name, path) in enumerate(chosen):
         instrument = instruments[number % len(instruments)]
@@ -110,10 +114,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--slowness", type=float, nargs=2, default=SLOWNESS, metavar=("FROM", "TO"))
     parser.add_argument("--extra-decay", type=float, nargs=2, default=EXTRA_DECAY, metavar=("FROM", "TO"))
     parser.add_argument("--pause", type=float, nargs=2, metavar=("FROM", "TO"), help="of the pedal")
+    parser.add_argument("--modelled", type=int, default=0, metavar="COUNT", help="of pianos never built")
     arguments = parser.parse_args(argv)
     slowness, extra_decay = tuple(arguments.slowness), tuple(arguments.extra_decay)
     pause = tuple(arguments.pause) if arguments.pause else None
-    make(arguments.lists, arguments.pianos, arguments.folder, arguments.only, slowness, extra_decay, pause)
+    places = arguments.lists, arguments.pianos, arguments.folder
+    make(*places, arguments.only, slowness, extra_decay, pause, arguments.modelled)
 
 
 if __name__ == "__main__":

@@ -147,16 +147,18 @@ def load_instrument(
 
 
 def _sample(recorded: Audio, row: Mapping[str, str], layers: Sequence[int], rate: int) -> _Sample:
-    """Cut a sample out, and find its attack and level.
-
-    The attack is where it first reaches a tenth of its first peak, both without the thump of the key.
-    """
+    """Cut a sample out, and find its attack and level."""
     audio = recorded[int(row["start"]) : int(row["start"]) + int(row["length"])]
-    high_pass = butter(2, _THUMP_HERTZ, "highpass", fs=rate, output="sos")
-    beginning = np.abs(sosfilt(high_pass, audio[: round(_ATTACK_SECONDS * rate)]))
-    attack = int(np.argmax(beginning > 0.1 * beginning.max()))
+    attack = attack_of(audio, rate)
     level = attack_level(audio[attack:], rate)
     return _Sample(audio, int(row["pitch"]), layers.index(int(row["velocity_low"])), attack, level)
+
+
+def attack_of(audio: Audio, rate: int) -> int:
+    """The sample where a sound first reaches a tenth of its first peak, both without the thump of the key."""
+    high_pass = butter(2, _THUMP_HERTZ, "highpass", fs=rate, output="sos")
+    beginning = np.abs(sosfilt(high_pass, audio[: round(_ATTACK_SECONDS * rate)]))
+    return int(np.argmax(beginning > 0.1 * beginning.max()))
 
 
 def attack_level(audio: Audio, rate: int) -> float:
@@ -171,24 +173,23 @@ def _nearest(samples: Sequence[_Sample], pitch: int, layer: int) -> _Sample:
 
 
 def _sound(sample: _Sample, pitch: int, target: float, rate: float) -> Sound:
-    """A sample tuned to a key, with soft edges; `rate` is that of the file relative to the sound's."""
+    """A sample tuned to a key; `rate` is that of the file relative to the sound's."""
     ratio = rate * 2 ** ((pitch - sample.pitch) / 12)
     audio = sample.audio.copy() if ratio == 1 else soxr.resample(sample.audio, ratio, 1, quality="HQ")
-    attack = round(sample.attack / ratio)
+    return sound_of(audio, round(sample.attack / ratio), sample.level, target)
+
+
+def sound_of(audio: Audio, attack: int, level: float, target: float) -> Sound:
+    """The sound of a key at one layer, with soft edges.
+
+    Args:
+        audio: of it, which is changed.
+        attack: where it is in it.
+        level, target: decibels that it has, and that it shall have at velocity 127; see `attack_level`.
+    """
     begin, end = min(attack, 16), len(audio) // 8
     audio[:begin] *= np.linspace(0, 1, begin, dtype=np.float32)
     audio[len(audio) - end :] *= np.linspace(1, 0, end, dtype=np.float32)
-    return levelled(audio, attack, sample.level, target)
-
-
-def levelled(audio: Audio, attack: int, level: float, target: float) -> Sound:
-    """A sound that was brought to a level.
-
-    Args:
-        audio: of one key at one layer.
-        attack: where it is in it.
-        level, target: decibels that it has, and that it shall have at velocity 127.
-    """
     peak = max(float(np.abs(audio).max()), 1e-6)
     gain = 10 ** ((target - level) / 20) * peak / 32767
     return Sound(np.round(audio * (32767 / peak)).astype(np.int16), attack, gain)

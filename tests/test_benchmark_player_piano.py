@@ -41,6 +41,16 @@ def test_lists_become_recordings_that_end_late(tmp_path: Path, monkeypatch: pyte
     assert silent < 0.01 * early
 
 
+def test_lists_may_be_played_on_pianos_that_were_never_built(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    write_audio(tmp_path / "lists" / "one.wav", np.zeros(1600, np.float32), 16_000)
+    write_notes(tmp_path / "lists" / "one.tsv", [Note(21.0, 21.5, 69, 90)])
+    player_piano.main([*(str(tmp_path / name) for name in ("lists", "none", "set")), "--modelled", "1"])
+    audio, rate = soundfile.read(tmp_path / "set" / "one.flac")
+    spectrum = np.abs(np.fft.rfft(audio[rate : round(1.5 * rate)] * np.hanning(rate // 2)))
+    assert spectrum.argmax() * 2 in range(430, 452, 2)
+
+
 def test_dampers_may_all_be_slow(tmp_path: Path) -> None:
     piano, notes = sampled_piano(tmp_path, 16_000), [Note(21.0, 21.5, 60, 90)]
     sounds = [player_piano.play(notes, piano, 1, (slowness, slowness)) for slowness in (1.0, 8.0)]

@@ -17,6 +17,7 @@ from partranscribe.notes import Note
 from partranscribe.sampler import Instrument
 from partranscribe.training import played
 from partranscribe.training.augment import Augmenter
+from partranscribe.training.data import Passage
 from partranscribe.training.played import Played, PlayedConfig, load_instruments, load_performances
 from partranscribe.training.synthesis import NO_PEDAL, Performance
 
@@ -105,6 +106,35 @@ def test_every_piano_and_every_place_is_drawn(pianos: list[Instrument]) -> None:
     beginnings = [notes[0, 0] for _, notes in passages if len(notes)]
     assert min(beginnings) < -0.5
     assert max(beginnings) > 0.5
+
+
+def test_a_share_is_played_on_modelled_pianos(
+    pianos: list[Instrument], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played_on = []
+
+    def rendered(performance: Performance, instrument: Instrument, *_: object) -> Passage:
+        played_on.append(instrument.name)
+        return Passage(np.zeros(RATE, np.float32), performance.keys[:0])
+
+    monkeypatch.setattr(played, "render_excerpt", rendered)
+    for modelled, share, expected in ((0, 1.0, 0.0), (1, 0.3, 0.3), (1, 1.0, 1.0)):
+        settings = replace(PLAIN, modelled=modelled, modelled_share=share)
+        source, rng = Played([EVERY_SECOND], pianos, settings), np.random.default_rng(7)
+        played_on.clear()
+        for _ in range(100):
+            source.draw(RATE, 0, rng)
+        assert np.mean([name == "modelled-0" for name in played_on]) == pytest.approx(expected, abs=0.12)
+
+
+def test_labels_are_where_a_modelled_piano_sounds(pianos: list[Instrument]) -> None:
+    settings = replace(PLAIN, modelled=1, modelled_share=1.0, resonance_db=(-200.0, -200.0))
+    audio, notes = Played([EVERY_SECOND], pianos, settings).draw(5 * RATE, 0, np.random.default_rng(0))
+    onsets = [onset for onset in notes[:, 0] if 0.2 < onset < 4.8]
+    assert len(onsets) >= 4
+    for onset in onsets:
+        silence, sound = (audio[round((onset + t) * RATE) :][: RATE // 50] for t in (-0.025, 0.002))
+        assert np.abs(sound).max() > 5 * np.abs(silence).max()
 
 
 def test_longer_performances_are_drawn_more_often(pianos: list[Instrument]) -> None:

@@ -6,13 +6,14 @@ another by, in ranges that were laid around those of sampled grands and uprights
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH
-from ..sampler import LOUDEST_DB, Instrument, Sound, attack_level, levelled
+from ..sampler import LOUDEST_DB, Instrument, Sound, attack_level, attack_of, sound_of
 from ..tuning import CONCERT_PITCH
 
 _LAYERS = (1, 50, 75, 100)  # the lowest velocity of each
@@ -154,15 +155,15 @@ class _Key:
         tone = struck * np.exp(1j * self._phases)
         knock = 10 ** (of.knock_db / 20) * np.sqrt(np.sum(struck**2)) * 2 ** ((self._pitch - _MIDDLE_C) / 24)
         waves = (tone, tone * self._after[0], tone * self._after[1], knock * self._knock)
-        struck_waves: NDArray[np.complex128] = np.concatenate(waves) * -1j
-        return struck_waves
+        return np.concatenate(waves) * -1j
 
     def rates(self) -> NDArray[np.complex128]:
         """Of all waves, a sample: (waves,)."""
         strings = self._frequencies * 2 ** (self._cents / 1200)
         frequencies = np.concatenate((strings.ravel(), self._knock_frequencies))
         falls = np.concatenate((self._falls, *self._after_falls, self._knock_falls))
-        return (2j * np.pi * frequencies - falls * np.log(10) / 20) / self._rate
+        rates: NDArray[np.complex128] = 2j * np.pi * frequencies - falls * np.log(10) / 20
+        return rates / self._rate
 
     def seconds(self) -> float:
         """Until nothing of it is heard."""
@@ -220,5 +221,19 @@ def modelled_piano(name: str, rng: np.random.Generator, sample_rate: int = 16_00
         amplitudes = np.stack([key.amplitudes(velocity) for velocity in _STRUCK])
         for layer, sound in zip(sounds, _sum(amplitudes, key.rates(), samples), strict=True):
             audio = np.concatenate((np.zeros(lead, np.float32), sound * _attack(samples, rise)))
-            layer.append(levelled(audio, lead, attack_level(audio[lead:], sample_rate), target))
+            attack = attack_of(audio, sample_rate)
+            layer.append(sound_of(audio, attack, attack_level(audio[attack:], sample_rate), target))
     return Instrument(name, sample_rate, _LAYERS, {"modelled": sounds})
+
+
+@functools.cache
+def modelled_pianos(count: int, sample_rate: int = 16_000, first: int = 0) -> list[Instrument]:
+    """Some of an endless row of pianos, the same at every call.
+
+    Args:
+        count: how many.
+        sample_rate: of their sounds.
+        first: number of the first of them.
+    """
+    numbers = range(first, first + count)
+    return [modelled_piano(f"modelled-{i}", np.random.default_rng(i), sample_rate) for i in numbers]

@@ -20,7 +20,7 @@ from ..sampler import Instrument, SamplerSettings, load_instrument
 from .augment import Augmenter
 from .coding import through_opus
 from .data import Passage, Recording, fingerprint
-from .modelled import modelled_piano
+from .modelled import modelled_pianos
 from .resonance import strings_response
 from .synthesis import Performance, load_performance, pedalled, render_excerpt, vary, vary_instrument
 
@@ -37,7 +37,7 @@ class PlayedConfig:
         share: of the passages that are performances.
         note_list_share: of those that are note lists of recordings, whose notes last as long as their pedal
             did; the passages that are left are cut from recordings.
-        modelled: how many pianos are made up, see `modelled.modelled_piano`.
+        modelled: how many pianos are made up, see `modelled.modelled_pianos`; each takes some 55 MB.
         modelled_share: of the passages that are played on those, if there are any.
         pedal_share: of the note lists that are played with a pedal, see `synthesis.pedalled`; the others are
             played without one.
@@ -103,12 +103,6 @@ def _strings(sample_rate: int) -> list[NDArray[np.float32]]:
     return [strings_response(rng, sample_rate) for _ in range(_RESPONSES)]
 
 
-@functools.cache
-def _modelled(count: int, sample_rate: int) -> list[Instrument]:
-    """As many pianos that were never built, the same at every call."""
-    return [modelled_piano(f"modelled {i}", np.random.default_rng(i), sample_rate) for i in range(count)]
-
-
 class Played:
     """Passages of performances, each drawn in proportion to its length, on any of the instruments.
 
@@ -131,7 +125,7 @@ class Played:
         self._level = level
         lengths = np.array([performance.seconds for performance in performances])
         self._odds = lengths / lengths.sum()
-        self._modelled = _modelled(settings.modelled, instruments[0].sample_rate)
+        self._modelled = modelled_pianos(settings.modelled, instruments[0].sample_rate)
         self._strings = _strings(instruments[0].sample_rate)
 
     def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
