@@ -127,6 +127,18 @@ def test_a_share_is_played_on_modelled_pianos(
         assert np.mean([name == "modelled-0" for name in played_on]) == pytest.approx(expected, abs=0.12)
 
 
+def test_the_action_is_heard_where_keys_are_let_go(pianos: list[Instrument]) -> None:
+    def sound(level: float) -> NDArray[np.float32]:
+        settings = replace(PLAIN, action_db=(level, level))
+        return Played([EVERY_SECOND], pianos, settings).draw(4 * RATE, 0, np.random.default_rng(3)).audio
+
+    added = sound(-30.0) - sound(-120.0)
+    notes = Played([EVERY_SECOND], pianos, PLAIN).draw(4 * RATE, 0, np.random.default_rng(3)).notes
+    for onset, offset, *_ in notes[(notes[:, 0] > 0.2) & (notes[:, 0] < 3.5)]:
+        assert np.abs(added[round(offset * RATE) :][: RATE // 10]).max() > 0.005
+        assert np.abs(added[round((onset - 0.1) * RATE) : round(offset * RATE)]).max() < 0.001
+
+
 def test_labels_are_where_a_modelled_piano_sounds(pianos: list[Instrument]) -> None:
     settings = replace(PLAIN, modelled=1, modelled_share=1.0, resonance_db=(-200.0, -200.0))
     audio, notes = Played([EVERY_SECOND], pianos, settings).draw(5 * RATE, 0, np.random.default_rng(0))

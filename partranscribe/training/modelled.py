@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH
 from ..sampler import LOUDEST_DB, Instrument, Sound, attack_level, attack_of, sound_of
 from ..tuning import CONCERT_PITCH
+from .waves import damped_waves
 
 _LAYERS = (1, 50, 75, 100)  # the lowest velocity of each
 _STRUCK = (35.0, 62.0, 88.0, 114.0)  # velocity that stands for each
@@ -23,7 +24,6 @@ _SILENT_DB = 70.0  # a sound is cut where its slowest partial has fallen by so m
 _MOST_PARTIALS = 70
 _A4 = 69
 _MIDDLE_C = 60
-_BLOCK = 512  # samples that share one set of powers
 _LEAD_SECONDS = 0.002  # before the hammer reaches the string
 _KNOCK_MODES = 40
 _BODY_OCTAVES = 0.25  # between the points of the response of the soundboard
@@ -171,28 +171,6 @@ class _Key:
         return float(np.clip((_SILENT_DB + self._of.aftersound_db) / slowest, 0.6, _LONGEST_SECONDS))
 
 
-def _sum(
-    amplitudes: NDArray[np.complex128], rates: NDArray[np.complex128], samples: int
-) -> NDArray[np.float32]:
-    """Of damped waves, as the powers at which blocks begin times those within a block.
-
-    Args:
-        amplitudes: (layers, waves).
-        rates: (waves,): what is heard is the real part of amplitudes * exp(rates * n) at sample n.
-        samples: how many.
-
-    Returns:
-        (layers, samples).
-    """
-    within = np.exp(np.outer(rates, np.arange(_BLOCK))).astype(np.complex64)
-    begins = np.exp(np.outer(np.arange(-(-samples // _BLOCK)) * _BLOCK, rates))
-    blocks = (amplitudes[:, None] * begins).astype(np.complex64)
-    sound: NDArray[np.float32] = (blocks.real @ within.real - blocks.imag @ within.imag).reshape(
-        len(blocks), -1
-    )
-    return sound[:, :samples]
-
-
 def _attack(samples: int, rise: int) -> NDArray[np.float32]:
     """From silence to the whole within `rise` samples."""
     gain = np.ones(samples, np.float32)
@@ -219,7 +197,7 @@ def modelled_piano(name: str, rng: np.random.Generator, sample_rate: int = 16_00
         top = (pitch - LOWEST_PITCH) / (HIGHEST_PITCH - LOWEST_PITCH)
         rise = max(round(character.attack_seconds * 2**-top * sample_rate), 4)
         amplitudes = np.stack([key.amplitudes(velocity) for velocity in _STRUCK])
-        for layer, sound in zip(sounds, _sum(amplitudes, key.rates(), samples), strict=True):
+        for layer, sound in zip(sounds, damped_waves(amplitudes, key.rates(), samples), strict=True):
             audio = np.concatenate((np.zeros(lead, np.float32), sound * _attack(samples, rise)))
             attack = attack_of(audio, sample_rate)
             layer.append(sound_of(audio, attack, attack_level(audio[attack:], sample_rate), target))

@@ -17,13 +17,23 @@ from ..loudness import gain_to
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, VELOCITY_COLUMN
 from ..remote import files_below
 from ..sampler import Instrument, SamplerSettings, load_instrument
+from .action import action_noise, knocks
 from .augment import Augmenter
 from .coding import through_opus
 from .data import Passage, Recording, fingerprint
 from .modelled import modelled_pianos
 from .resonance import strings_response
-from .synthesis import Performance, load_performance, pedalled, render_excerpt, vary, vary_instrument
+from .synthesis import (
+    Performance,
+    load_performance,
+    pedal_held,
+    pedalled,
+    render_excerpt,
+    vary,
+    vary_instrument,
+)
 
+_ACTIONS = 20  # that sound each in its own way
 _RESPONSES = 8  # of strings, each out of tune in its own way
 _LOUDEST_DB = -30.0  # RMS of one note of velocity 127 a second
 _SOFTER_BY_DECAY = 0.13  # decibels for every decibel a second of faster decay
@@ -55,6 +65,8 @@ class PlayedConfig:
         extra_decay: range of the decibels a second by which strings fall faster than those that were sampled.
         resonance_db: range of the energy of what all strings answer to an impulse while the pedal is down, in
             decibels; what they answer to a tone is some 20 dB louder.
+        action_db: range of the level of the noise of keys and pedal as they go back up: of the largest sample
+            of a knock, where middle C has an RMS of -24 at velocity 127, and of -37 at 64.
         opus_share: of what is played that is kept as Opus, see `coding.through_opus`. Where recordings were
             and what is played was not, a network knows the two by that, and takes a recording of a real
             piano that was never coded for one that is played.
@@ -76,6 +88,7 @@ class PlayedConfig:
     unevenness_db: float = 0.3
     extra_decay: tuple[float, float] = (0.0, 6.0)
     resonance_db: tuple[float, float] = (-50.0, -24.0)
+    action_db: tuple[float, float] = (-120.0, -120.0)
     opus_share: float = 0.0
 
     def __post_init__(self) -> None:
@@ -103,6 +116,13 @@ def _strings(sample_rate: int) -> list[NDArray[np.float32]]:
     return [strings_response(rng, sample_rate) for _ in range(_RESPONSES)]
 
 
+@functools.cache
+def _actions(sample_rate: int) -> list[NDArray[np.float32]]:
+    """Knocks of the actions of twenty pianos."""
+    rng = np.random.default_rng(0)
+    return [knocks(rng, sample_rate) for _ in range(_ACTIONS)]
+
+
 class Played:
     """Passages of performances, each drawn in proportion to its length, on any of the instruments.
 
@@ -127,6 +147,7 @@ class Played:
         self._odds = lengths / lengths.sum()
         self._modelled = modelled_pianos(settings.modelled, instruments[0].sample_rate)
         self._strings = _strings(instruments[0].sample_rate)
+        self._actions = _actions(instruments[0].sample_rate)
 
     def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
         """See `Source.draw`."""
@@ -162,6 +183,9 @@ class Played:
         strings = self._strings[int(rng.integers(len(self._strings)))]
         strings = strings * np.float32(10 ** (rng.uniform(*settings.resonance_db) / 20))
         audio, notes = render_excerpt(performance, instrument, begin, samples, sampler, strings)
+        releases = np.concatenate((performance.keys[:, OFFSET_COLUMN], pedal_held(performance)[:, 1])) - begin
+        action = self._actions[int(rng.integers(len(self._actions)))]
+        audio += action_noise(releases, action, samples, rate, rng.uniform(*settings.action_db), rng)
         if self._level != 0:
             audio *= np.float32(gain_to(self._level, expected_loudness(performance, sampler)))
         if rng.random() < settings.opus_share:

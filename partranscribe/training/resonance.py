@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
 from ..notes import LOWEST_PITCH, PITCHES
+from .waves import damped_waves
 
 _SECONDS = 3.0  # of the response
 _HIGHEST_HERTZ = 5000.0
@@ -14,8 +15,6 @@ _DECAY_SECONDS = (12.0, 1.5)  # in which the lowest and the highest key's fundam
 _STIFFNESS = (2e-4, 4e-3)  # inharmonicity coefficient of the lowest and of the highest key
 _DAMPED_SECONDS = 0.4  # in which the dampers let it fall by 60 dB
 _SILENT_SECONDS = 0.6  # after which they have silenced it
-_BLOCK = 64
-
 _SIXTY_DB = np.log(1000.0)
 
 
@@ -39,10 +38,7 @@ def strings_response(rng: np.random.Generator, sample_rate: int) -> NDArray[np.f
     heard = frequency < min(_HIGHEST_HERTZ, sample_rate / 2)
     exponent = (-_SIXTY_DB / decay + 2j * np.pi * frequency)[heard] / sample_rate
     first = (amplitude * np.exp(1j * phase))[heard]
-    # e^(x (block + sample)) is e^(x block) times e^(x sample): two short tables and one product.
-    blocks = np.exp(np.arange(0, round(_SECONDS * sample_rate), _BLOCK)[:, None] * exponent) * first
-    within = np.exp(exponent[:, None] * np.arange(_BLOCK))
-    response = (blocks.astype(np.complex64) @ within.astype(np.complex64)).real.ravel()
+    (response,) = damped_waves(first[None], exponent, round(_SECONDS * sample_rate))
     result: NDArray[np.float32] = response / np.linalg.norm(response)
     return result
 
