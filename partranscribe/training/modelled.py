@@ -24,6 +24,7 @@ _SILENT_DB = 70.0  # a sound is cut where its slowest partial has fallen by so m
 _MOST_PARTIALS = 70
 _A4 = 69
 _MIDDLE_C = 60
+_FIRST_UNISON = 32  # the lowest key of more than one string
 _LEAD_SECONDS = 0.002  # before the hammer reaches the string
 _KNOCK_MODES = 40
 _BODY_OCTAVES = 0.25  # between the points of the response of the soundboard
@@ -137,10 +138,8 @@ class _Key:
         self._falls = np.maximum(falls * np.exp(rng.normal(0, 0.25, count)), 4.0)
         self._after = 10 ** ((of.aftersound_db + rng.normal(0, 4, (2, count))) / 20)
         self._after_falls = of.aftersound_rate * self._falls * np.exp(rng.normal(0, 0.2, (2, count)))
-        strings = 1 if pitch < 32 else 2 if pitch < 45 else 3
-        self._cents = rng.normal(0, of.unison_cents if strings > 1 else 0.1, (3, 1)) + rng.normal(
-            0, 0.1, (3, count)
-        )
+        unison = of.unison_cents if pitch >= _FIRST_UNISON else 0.0
+        self._cents = rng.normal(0, unison, (3, 1)) + rng.normal(0, 0.1, (3, count))
         self._phases = rng.normal(0, 0.5, count)
         modes = np.exp(rng.uniform(np.log(40), np.log(2500), _KNOCK_MODES))
         knock = rng.normal(0, 1, _KNOCK_MODES) * (100 / modes) ** 0.6
