@@ -25,7 +25,7 @@ from partranscribe.note_io import read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.sampler import Instrument
 from partranscribe.training.data import Passage, labelled
-from partranscribe.training.modelled import modelled_pianos
+from partranscribe.training.modelled import numbered_piano
 from partranscribe.training.played import load_instruments
 from partranscribe.training.synthesis import (
     NO_PEDAL,
@@ -95,7 +95,9 @@ def make(
 ) -> None:
     """The recordings, and beside each its note list."""
     folder.mkdir(parents=True, exist_ok=True)
-    instruments = modelled_pianos(modelled, SAMPLE_RATE, UNTRAINED) or load_instruments(pianos, SAMPLE_RATE)
+    numbers = range(UNTRAINED, UNTRAINED + modelled)
+    instruments = [numbered_piano(number, SAMPLE_RATE) for number in numbers]
+    instruments = instruments or load_instruments(pianos, SAMPLE_RATE)
     chosen = [(audio.stem, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
     for number, (name, path) in enumerate(chosen):
         instrument = instruments[number % len(instruments)]

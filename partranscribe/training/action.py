@@ -30,6 +30,7 @@ def knocks(rng: np.random.Generator, sample_rate: int) -> NDArray[np.float32]:
     found = damped_waves(
         np.asarray(levels * -1j, complex), rates / sample_rate, round(_SECONDS * sample_rate)
     )
+    found *= np.linspace(1, 0, found.shape[1], dtype=np.float32)
     found /= np.abs(found).max(axis=1, keepdims=True)
     return found
 

@@ -17,10 +17,10 @@ from ..sampler import LOUDEST_DB, Instrument, Sound, attack_level, attack_of, so
 from ..tuning import CONCERT_PITCH
 from .waves import damped_waves
 
-_LAYERS = (1, 50, 75, 100)  # the lowest velocity of each
-_STRUCK = (35.0, 62.0, 88.0, 114.0)  # velocity that stands for each
-_LONGEST_SECONDS = 6.0
-_SILENT_DB = 70.0  # a sound is cut where its slowest partial has fallen by so much
+_LAYERS = (1, 60, 90)  # the lowest velocity of each
+_STRUCK = (42.0, 75.0, 108.0)  # velocity that stands for each
+_LONGEST_SECONDS = 12.0
+_SILENT_DB = 70.0  # a sound is cut where its slower partials have fallen by so much
 _MOST_PARTIALS = 70
 _A4 = 69
 _MIDDLE_C = 60
@@ -35,7 +35,7 @@ class Character:
     """By what one piano differs from others.
 
     Args:
-        stretch: cents by which octaves far from the middle are tuned too wide, at either end.
+        stretch: cents by which the lowest key is tuned too low, and the highest too high.
         inharmonicity: natural logarithms of the factors of that of the bass and the treble strings.
         struck: where the hammer meets the string, as a share of its length, at the bottom and at the top.
         hardness: frequency in Hz from which a hammer of velocity 127 excites less, at middle C.
@@ -45,7 +45,8 @@ class Character:
         brilliance: frequency in Hz from which partials fall faster.
         aftersound_db: level of what falls slowly, relative to what falls fast.
         aftersound_rate: how much slower.
-        unison_cents: by how much the strings of a key are out of tune with each other.
+        unison_cents: standard deviation of how far the two parts of what falls slowly are out of tune, as strings
+            of one key are with each other.
         ragged_db: standard deviation of the level of a partial of one key.
         knock_db: level of the knock of key and hammer relative to the tone, at middle C.
         body: decibels of the response of the soundboard, at so many points evenly on a scale of octaves.
@@ -72,7 +73,7 @@ class Character:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Character:
-        """One of endlessly many."""
+        """One of endlessly many, every number drawn by itself."""
         roughness = rng.uniform(1.0, 5.0)
         body = rng.normal(0, roughness, round(9 / _BODY_OCTAVES))
         return cls(
@@ -96,7 +97,7 @@ class Character:
 
 
 def _inharmonicity(pitch: int, of: Character) -> float:
-    """B of f(n) = n f(1) sqrt(1 + B n²), after fits to measured pianos: treble and bass strings."""
+    """B of f(n) = n f sqrt(1 + B n²), after fits to measured pianos: treble and bass strings."""
     treble, bass = 0.0926 * pitch - 13.64, -0.0847 * pitch - 5.82
     return float(np.exp(treble + of.inharmonicity[1]) + np.exp(bass + of.inharmonicity[0]))
 
@@ -107,6 +108,12 @@ def _body_gain(frequencies: NDArray[np.float64], of: Character) -> NDArray[np.fl
     decibels: NDArray[np.float64] = np.interp(octaves, np.arange(len(of.body)), of.body)
     high, low = frequencies / 4000, 80 / frequencies
     return 10 ** (decibels / 20) / ((1 + low**2) * (1 + high**2))
+
+
+def _distance(pitch: int) -> float:
+    """From middle C: -1 for the lowest key, 1 for the highest."""
+    end = HIGHEST_PITCH if pitch > _MIDDLE_C else LOWEST_PITCH
+    return (pitch - _MIDDLE_C) / abs(end - _MIDDLE_C)
 
 
 def _decay(pitch: int, of: Character) -> float:
@@ -121,12 +128,13 @@ class _Key:
 
     def __init__(self, pitch: int, of: Character, rng: np.random.Generator, rate: int) -> None:
         self._of, self._pitch, self._rate = of, pitch, rate
-        far = (pitch - _MIDDLE_C) / 48
+        far = _distance(pitch)
         cents = of.stretch * np.sign(far) * far**2 + rng.normal(0, 1.5)
-        self._fundamental = CONCERT_PITCH * 2 ** ((pitch - _A4) / 12 + cents / 1200)
-        number = np.arange(1, _MOST_PARTIALS + 1)
-        frequencies = number * self._fundamental * np.sqrt(1 + _inharmonicity(pitch, of) * number**2)
+        fundamental = CONCERT_PITCH * 2 ** ((pitch - _A4) / 12 + cents / 1200)
+        number, stiffness = np.arange(1, _MOST_PARTIALS + 1), _inharmonicity(pitch, of)
+        frequencies = number * fundamental * np.sqrt((1 + stiffness * number**2) / (1 + stiffness))
         kept = frequencies < 0.48 * rate
+        kept[0] = True
         self._number, self._frequencies = number[kept], frequencies[kept]
         count = len(self._number)
         top = (pitch - LOWEST_PITCH) / (HIGHEST_PITCH - LOWEST_PITCH)
@@ -139,7 +147,8 @@ class _Key:
         self._after = 10 ** ((of.aftersound_db + rng.normal(0, 4, (2, count))) / 20)
         self._after_falls = of.aftersound_rate * self._falls * np.exp(rng.normal(0, 0.2, (2, count)))
         unison = of.unison_cents if pitch >= _FIRST_UNISON else 0.0
-        self._cents = rng.normal(0, unison, (3, 1)) + rng.normal(0, 0.1, (3, count))
+        apart = np.array([[0.0], [unison], [unison]]) * rng.normal(0, 1, (3, 1))
+        self._cents = apart + rng.normal(0, 0.1, (3, count))
         self._phases = rng.normal(0, 0.5, count)
         modes = np.exp(rng.uniform(np.log(40), np.log(2500), _KNOCK_MODES))
         knock = rng.normal(0, 1, _KNOCK_MODES) * (100 / modes) ** 0.6
@@ -157,7 +166,7 @@ class _Key:
         return np.concatenate(waves) * -1j
 
     def rates(self) -> NDArray[np.complex128]:
-        """Of all waves, a sample: (waves,)."""
+        """Of all waves, nepers and radians a sample: (waves,), see `damped_waves`."""
         strings = self._frequencies * 2 ** (self._cents / 1200)
         frequencies = np.concatenate((strings.ravel(), self._knock_frequencies))
         falls = np.concatenate((self._falls, *self._after_falls, self._knock_falls))
@@ -165,7 +174,7 @@ class _Key:
         return rates / self._rate
 
     def seconds(self) -> float:
-        """Until nothing of it is heard."""
+        """Until little of it is heard, at most twelve."""
         slowest = np.sort(self._after_falls.min(axis=0))[: max(len(self._number) // 3, 1)].mean()
         return float(np.clip((_SILENT_DB + self._of.aftersound_db) / slowest, 0.6, _LONGEST_SECONDS))
 
@@ -177,21 +186,24 @@ def _attack(samples: int, rise: int) -> NDArray[np.float32]:
     return gain
 
 
-def modelled_piano(name: str, rng: np.random.Generator, sample_rate: int = 16_000) -> Instrument:
-    """A piano with a character of its own, four layers and one microphone.
+def modelled_piano(
+    name: str, rng: np.random.Generator, sample_rate: int = 16_000, character: Character | None = None
+) -> Instrument:
+    """A piano with a character of its own, three layers and one microphone.
 
     Args:
         name: of it.
-        rng: draws its character and what differs from key to key.
-        sample_rate: of its sounds.
+        rng: draws its character, unless that is given, and what differs from key to key.
+        sample_rate: of its sounds, 16,000 or more, as the highest key has a fundamental of 4.2 kHz.
+        character: by what it differs from others.
     """
-    character = Character.draw(rng)
+    character = character or Character.draw(rng)
     lead = round(_LEAD_SECONDS * sample_rate)
     sounds: list[list[Sound]] = [[] for _ in _LAYERS]
     for pitch in range(LOWEST_PITCH, HIGHEST_PITCH + 1):
         key = _Key(pitch, character, rng, sample_rate)
         samples = round(key.seconds() * sample_rate)
-        far = (pitch - _MIDDLE_C) / (HIGHEST_PITCH - _MIDDLE_C)
+        far = _distance(pitch)
         target = LOUDEST_DB + character.balance_db[int(far > 0)] * far**2
         top = (pitch - LOWEST_PITCH) / (HIGHEST_PITCH - LOWEST_PITCH)
         rise = max(round(character.attack_seconds * 2**-top * sample_rate), 4)
@@ -204,13 +216,6 @@ def modelled_piano(name: str, rng: np.random.Generator, sample_rate: int = 16_00
 
 
 @functools.cache
-def modelled_pianos(count: int, sample_rate: int = 16_000, first: int = 0) -> list[Instrument]:
-    """Some of an endless row of pianos, the same at every call.
-
-    Args:
-        count: how many.
-        sample_rate: of their sounds.
-        first: number of the first of them.
-    """
-    numbers = range(first, first + count)
-    return [modelled_piano(f"modelled-{i}", np.random.default_rng(i), sample_rate) for i in numbers]
+def numbered_piano(number: int, sample_rate: int = 16_000) -> Instrument:
+    """One of an endless row of pianos, the same at every call. It is made in a second, and takes some 60 MB."""
+    return modelled_piano(f"modelled-{number}", np.random.default_rng(number), sample_rate)

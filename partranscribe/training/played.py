@@ -1,4 +1,4 @@
-"""Passages of performances, played on sampled pianos as they are asked for."""
+"""Passages of performances, played on sampled and on modelled pianos as they are asked for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .action import action_noise, knocks
 from .augment import Augmenter
 from .coding import through_opus
 from .data import Passage, Recording, fingerprint
-from .modelled import modelled_pianos
+from .modelled import numbered_piano
 from .resonance import strings_response
 from .synthesis import (
     Performance,
@@ -47,7 +47,7 @@ class PlayedConfig:
         share: of the passages that are performances.
         note_list_share: of those that are note lists of recordings, whose notes last as long as their pedal
             did; the passages that are left are cut from recordings.
-        modelled: how many pianos are made up, see `modelled.modelled_pianos`; each takes some 55 MB.
+        modelled: how many pianos that were never built are added, see `modelled.numbered_piano`.
         modelled_share: of the passages that are played on those, if there are any.
         pedal_share: of the note lists that are played with a pedal, see `synthesis.pedalled`; the others are
             played without one.
@@ -65,8 +65,9 @@ class PlayedConfig:
         extra_decay: range of the decibels a second by which strings fall faster than those that were sampled.
         resonance_db: range of the energy of what all strings answer to an impulse while the pedal is down, in
             decibels; what they answer to a tone is some 20 dB louder.
-        action_db: range of the level of the noise of keys and pedal as they go back up: of the largest sample
-            of a knock, where middle C has an RMS of -24 at velocity 127, and of -37 at 64.
+        action_share: of what is played that has the noise of keys and pedal as they go back up.
+        action_db: range of its level: of the largest sample of a knock, where middle C has an RMS of -24 at
+            velocity 127, and of -37 at 64.
         opus_share: of what is played that is kept as Opus, see `coding.through_opus`. Where recordings were
             and what is played was not, a network knows the two by that, and takes a recording of a real
             piano that was never coded for one that is played.
@@ -88,13 +89,17 @@ class PlayedConfig:
     unevenness_db: float = 0.3
     extra_decay: tuple[float, float] = (0.0, 6.0)
     resonance_db: tuple[float, float] = (-50.0, -24.0)
-    action_db: tuple[float, float] = (-120.0, -120.0)
+    action_share: float = 0.0
+    action_db: tuple[float, float] = (-85.0, -40.0)
     opus_share: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.share, self.note_list_share, self.cut_share) < 0:
             fact = f"share {self.share} and note_list_share {self.note_list_share}"
             raise ValueError(f"{fact} are not from 0 on, or are more than 1 together")
+        if self.modelled < 0 or not 0 <= self.modelled_share <= 1:
+            fact = f"modelled {self.modelled} and modelled_share {self.modelled_share}"
+            raise ValueError(f"{fact}: give a number of pianos from 0 on, and a share of 0 to 1")
 
     @property
     def cut_share(self) -> float:
@@ -145,9 +150,9 @@ class Played:
         self._level = level
         lengths = np.array([performance.seconds for performance in performances])
         self._odds = lengths / lengths.sum()
-        self._modelled = modelled_pianos(settings.modelled, instruments[0].sample_rate)
-        self._strings = _strings(instruments[0].sample_rate)
-        self._actions = _actions(instruments[0].sample_rate)
+        rate = instruments[0].sample_rate
+        self._modelled = [numbered_piano(number, rate) for number in range(settings.modelled)]
+        self._strings, self._actions = _strings(rate), _actions(rate)
 
     def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
         """See `Source.draw`."""
@@ -183,9 +188,10 @@ class Played:
         strings = self._strings[int(rng.integers(len(self._strings)))]
         strings = strings * np.float32(10 ** (rng.uniform(*settings.resonance_db) / 20))
         audio, notes = render_excerpt(performance, instrument, begin, samples, sampler, strings)
-        releases = np.concatenate((performance.keys[:, OFFSET_COLUMN], pedal_held(performance)[:, 1])) - begin
-        action = self._actions[int(rng.integers(len(self._actions)))]
-        audio += action_noise(releases, action, samples, rate, rng.uniform(*settings.action_db), rng)
+        if settings.action_share > 0 and rng.random() < settings.action_share:
+            ups = np.concatenate((performance.keys[:, OFFSET_COLUMN], pedal_held(performance)[:, 1])) - begin
+            knocked = self._actions[int(rng.integers(len(self._actions)))]
+            audio += action_noise(ups, knocked, samples, rate, rng.uniform(*settings.action_db), rng)
         if self._level != 0:
             audio *= np.float32(gain_to(self._level, expected_loudness(performance, sampler)))
         if rng.random() < settings.opus_share:
