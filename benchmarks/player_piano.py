@@ -116,7 +116,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--slowness", type=float, nargs=2, default=SLOWNESS, metavar=("FROM", "TO"))
     parser.add_argument("--extra-decay", type=float, nargs=2, default=EXTRA_DECAY, metavar=("FROM", "TO"))
     parser.add_argument("--pause", type=float, nargs=2, metavar=("FROM", "TO"), help="of the pedal")
-    parser.add_argument("--modelled", type=int, default=0, metavar="COUNT", help="of pianos never built")
+    parser.add_argument(
+        "--modelled",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="of pianos never built; PIANOS is not read then",
+    )
     arguments = parser.parse_args(argv)
     slowness, extra_decay = tuple(arguments.slowness), tuple(arguments.extra_decay)
     pause = tuple(arguments.pause) if arguments.pause else None

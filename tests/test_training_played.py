@@ -127,16 +127,37 @@ def test_a_share_is_played_on_modelled_pianos(
         assert np.mean([name == "modelled-0" for name in played_on]) == pytest.approx(expected, abs=0.12)
 
 
-def test_the_action_is_heard_where_keys_are_let_go(pianos: list[Instrument]) -> None:
-    def sound(level: float) -> NDArray[np.float32]:
-        settings = replace(PLAIN, action_db=(level, level))
-        return Played([EVERY_SECOND], pianos, settings).draw(4 * RATE, 0, np.random.default_rng(3)).audio
+def test_the_action_is_heard_where_keys_and_pedal_are_let_go(pianos: list[Instrument]) -> None:
+    keys = np.array([(0.0, 0.5, 60.0, 64.0), (0.0, 3.9, 48.0, 64.0)])
+    one = Performance(keys, np.array([(0.2, 127.0), (1.5, 0.0)]))
 
-    added = sound(-30.0) - sound(-120.0)
-    notes = Played([EVERY_SECOND], pianos, PLAIN).draw(4 * RATE, 0, np.random.default_rng(3)).notes
-    for onset, offset, *_ in notes[(notes[:, 0] > 0.2) & (notes[:, 0] < 3.5)]:
-        assert np.abs(added[round(offset * RATE) :][: RATE // 10]).max() > 0.005
-        assert np.abs(added[round((onset - 0.1) * RATE) : round(offset * RATE)]).max() < 0.001
+    def drawn(share: float) -> Passage:
+        settings = replace(PLAIN, action_share=share, action_db=(-30.0, -30.0))
+        return Played([one], pianos, settings).draw(8 * RATE, 0, np.random.default_rng(3))
+
+    knocked, plain = drawn(1.0), drawn(0.0)
+    np.testing.assert_array_equal(knocked.notes, plain.notes)
+    added = np.abs(knocked.audio - plain.audio)
+    (begin,) = {round(onset, 6) for onset in plain.notes[:, 0]}
+    for seconds in (0.5, 1.5, 3.9):
+        let_go = round((begin + seconds) * RATE)
+        assert added[let_go : let_go + RATE // 10].max() > 0.005
+        assert not added[let_go - RATE // 5 : let_go - 1].any()
+
+
+def test_without_the_action_nothing_else_is_drawn(pianos: list[Instrument]) -> None:
+    following = []
+    for level in (-30.0, -90.0):
+        rng = np.random.default_rng(3)
+        Played([EVERY_SECOND], pianos, replace(PLAIN, action_db=(level, 0.0))).draw(RATE, 0, rng)
+        following.append(rng.random())
+    assert following[0] == following[1]
+
+
+@pytest.mark.parametrize("wrong", [{"modelled": -1}, {"modelled_share": 1.5}, {"modelled_share": -0.1}])
+def test_a_share_of_modelled_pianos_is_one(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="modelled"):
+        PlayedConfig(**wrong)  # type: ignore[arg-type]
 
 
 def test_labels_are_where_a_modelled_piano_sounds(pianos: list[Instrument]) -> None:

@@ -461,6 +461,12 @@ def test_a_missing_recipe_and_missing_data_are_errors(tmp_path: Path) -> None:
     data = TrainingData([tmp_path / "data"], "", tmp_path / "empty", tmp_path / "pianos")
     with pytest.raises(RecipeError, match="empty: no performance in MIDI there"):
         train(recipe, data, tmp_path / "run")
+    with pytest.raises(RecipeError, match="beside sampled ones"):
+        train(
+            replace(recipe, played=PlayedConfig(modelled=1)),
+            TrainingData([tmp_path / "data"]),
+            tmp_path / "run",
+        )
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 

@@ -45,8 +45,8 @@ class Character:
         brilliance: frequency in Hz from which partials fall faster.
         aftersound_db: level of what falls slowly, relative to what falls fast.
         aftersound_rate: how much slower.
-        unison_cents: standard deviation of how far the two parts of what falls slowly are out of tune, as strings
-            of one key are with each other.
+        unison_cents: standard deviation of how far two parts of what falls slowly are out of tune, as the
+            strings of a key are with each other.
         ragged_db: standard deviation of the level of a partial of one key.
         knock_db: level of the knock of key and hammer relative to the tone, at middle C.
         body: decibels of the response of the soundboard, at so many points evenly on a scale of octaves.
@@ -116,6 +116,11 @@ def _distance(pitch: int) -> float:
     return (pitch - _MIDDLE_C) / abs(end - _MIDDLE_C)
 
 
+def _height(pitch: int) -> float:
+    """0 for the lowest key, 1 for the highest."""
+    return (pitch - LOWEST_PITCH) / (HIGHEST_PITCH - LOWEST_PITCH)
+
+
 def _decay(pitch: int, of: Character) -> float:
     """Decibels a second by which the first partials of a key fall at once."""
     return float(
@@ -137,8 +142,7 @@ class _Key:
         kept[0] = True
         self._number, self._frequencies = number[kept], frequencies[kept]
         count = len(self._number)
-        top = (pitch - LOWEST_PITCH) / (HIGHEST_PITCH - LOWEST_PITCH)
-        place = of.struck[0] * (of.struck[1] / of.struck[0]) ** top
+        place = of.struck[0] * (of.struck[1] / of.struck[0]) ** _height(pitch)
         ragged = 10 ** (rng.normal(0, of.ragged_db, count) / 20)
         shape = np.abs(np.sin(np.pi * self._number * place)) + 0.03
         self._gain = shape * ragged * _body_gain(self._frequencies, of) * rng.choice((-1, 1), count)
@@ -186,36 +190,51 @@ def _attack(samples: int, rise: int) -> NDArray[np.float32]:
     return gain
 
 
-def modelled_piano(
-    name: str, rng: np.random.Generator, sample_rate: int = 16_000, character: Character | None = None
-) -> Instrument:
+def modelled_key(
+    pitch: int, character: Character, rng: np.random.Generator, sample_rate: int = 16_000
+) -> list[Sound]:
+    """One key of a piano, at each layer.
+
+    Args:
+        pitch: MIDI note number, 21..108.
+        character: of the piano.
+        rng: draws by what the key differs from its neighbours.
+        sample_rate: of the sounds, 16,000 or more, as the highest key has a fundamental of 4.2 kHz.
+    """
+    key = _Key(pitch, character, rng, sample_rate)
+    lead, samples = round(_LEAD_SECONDS * sample_rate), round(key.seconds() * sample_rate)
+    far = _distance(pitch)
+    target = LOUDEST_DB + character.balance_db[int(far > 0)] * far**2
+    rise = max(round(character.attack_seconds * 2 ** -_height(pitch) * sample_rate), 4)
+    amplitudes = np.stack([key.amplitudes(velocity) for velocity in _STRUCK])
+    sounds = []
+    for wave in damped_waves(amplitudes, key.rates(), samples):
+        audio = np.concatenate((np.zeros(lead, np.float32), wave * _attack(samples, rise)))
+        attack = attack_of(audio, sample_rate)
+        sounds.append(sound_of(audio, attack, attack_level(audio[attack:], sample_rate), target))
+    return sounds
+
+
+def modelled_piano(name: str, rng: np.random.Generator, sample_rate: int = 16_000) -> Instrument:
     """A piano with a character of its own, three layers and one microphone.
 
     Args:
         name: of it.
-        rng: draws its character, unless that is given, and what differs from key to key.
-        sample_rate: of its sounds, 16,000 or more, as the highest key has a fundamental of 4.2 kHz.
-        character: by what it differs from others.
+        rng: draws its character, and what differs from key to key.
+        sample_rate: as for `modelled_key`.
     """
-    character = character or Character.draw(rng)
-    lead = round(_LEAD_SECONDS * sample_rate)
-    sounds: list[list[Sound]] = [[] for _ in _LAYERS]
-    for pitch in range(LOWEST_PITCH, HIGHEST_PITCH + 1):
-        key = _Key(pitch, character, rng, sample_rate)
-        samples = round(key.seconds() * sample_rate)
-        far = _distance(pitch)
-        target = LOUDEST_DB + character.balance_db[int(far > 0)] * far**2
-        top = (pitch - LOWEST_PITCH) / (HIGHEST_PITCH - LOWEST_PITCH)
-        rise = max(round(character.attack_seconds * 2**-top * sample_rate), 4)
-        amplitudes = np.stack([key.amplitudes(velocity) for velocity in _STRUCK])
-        for layer, sound in zip(sounds, damped_waves(amplitudes, key.rates(), samples), strict=True):
-            audio = np.concatenate((np.zeros(lead, np.float32), sound * _attack(samples, rise)))
-            attack = attack_of(audio, sample_rate)
-            layer.append(sound_of(audio, attack, attack_level(audio[attack:], sample_rate), target))
-    return Instrument(name, sample_rate, _LAYERS, {"modelled": sounds})
+    character = Character.draw(rng)
+    pitches = range(LOWEST_PITCH, HIGHEST_PITCH + 1)
+    keys = [modelled_key(pitch, character, rng, sample_rate) for pitch in pitches]
+    return Instrument(name, sample_rate, _LAYERS, {"modelled": [*zip(*keys, strict=True)]})
 
 
 @functools.cache
 def numbered_piano(number: int, sample_rate: int = 16_000) -> Instrument:
-    """One of an endless row of pianos, the same at every call. It is made in a second, and takes some 60 MB."""
+    """One of an endless row of pianos, made in a second and kept: some 60 MB.
+
+    Args:
+        number: of it, from 0 on.
+        sample_rate: of its sounds.
+    """
     return modelled_piano(f"modelled-{number}", np.random.default_rng(number), sample_rate)

@@ -129,11 +129,11 @@ def _actions(sample_rate: int) -> list[NDArray[np.float32]]:
 
 
 class Played:
-    """Passages of performances, each drawn in proportion to its length, on any of the instruments.
+    """Passages of performances, each drawn in proportion to its length, on any instrument.
 
     Args:
         performances: what is played.
-        instruments: on what.
+        instruments: on what, beside the modelled pianos of the settings.
         settings: how.
         level: RMS in decibels of each performance as a whole, as far as its notes tell; 0 for as loud as the
             instruments are.

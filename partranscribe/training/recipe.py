@@ -62,7 +62,7 @@ class Recipe:
         phases: settings of the note network's training and of the velocity network's.
         augmenters: what each phase does to audio, still without rooms.
         noise: what is done to the context.
-        played: how performances are played on sampled pianos.
+        played: how performances are played on sampled and modelled pianos.
     """
 
     name: str
@@ -395,7 +395,13 @@ class _Loaded(NamedTuple):
     front_end: FrontEndConfig
 
     def source(self, settings: PlayedConfig, phase: Phase) -> Source:
-        """What a phase is trained on. How loud a velocity is does not vary for the velocity network."""
+        """What a phase is trained on. How loud a velocity is does not vary for the velocity network.
+
+        Raises:
+            RecipeError: there is nothing to train on, or no sampled piano beside modelled ones.
+        """
+        if settings.modelled and not self.instruments:
+            raise RecipeError("modelled pianos are played beside sampled ones; give both, or modelled = 0")
         settings = replace(settings, touch=(1.0, 1.0)) if phase == "velocity" else settings
         sources: list[tuple[float, Source]] = [*self._played(settings)]
         if self.recordings:
