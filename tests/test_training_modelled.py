@@ -13,9 +13,7 @@ from partranscribe.sampler import LOUDEST_DB, Instrument, Sound, attack_level
 from partranscribe.training.modelled import Character, modelled_key, modelled_piano, numbered_piano
 
 RATE = 16_000
-KEYS = range(PITCHES)
 MIDDLE_C = 60 - LOWEST_PITCH
-
 
 PLAIN = Character(
     stretch=0.0,
@@ -58,6 +56,22 @@ def spectrum(sound: Sound, seconds: float = 0.5) -> tuple[NDArray[np.floating], 
     return np.fft.rfftfreq(1 << 17, 1 / RATE), magnitudes
 
 
+def key(pitch: int, character: Character) -> Sound:
+    return modelled_key(pitch, character, np.random.default_rng(0), RATE)[1]
+
+
+def level(sound: Sound, begin: float = 0.0) -> float:
+    """Decibels over 0.3 s from some seconds after the attack."""
+    return attack_level(audio(sound)[sound.attack + round(begin * RATE) :].astype(np.float32), RATE)
+
+
+def partial(sound: Sound, hertz: float) -> float:
+    """Decibels of the loudest within a quarter of a semitone."""
+    frequencies, magnitudes = spectrum(sound)
+    near = np.abs(np.log2(np.maximum(frequencies, 1) / hertz)) < 1 / 48
+    return float(20 * np.log10(magnitudes[near].max()))
+
+
 def test_every_key_sounds_at_every_layer(piano: Instrument) -> None:
     assert list(piano.layers) == sorted(set(piano.layers))
     for layer in range(len(piano.layers)):
@@ -92,13 +106,10 @@ def test_an_attack_is_where_it_is_said_to_be(piano: Instrument) -> None:
 
 
 def test_loudness_is_that_of_the_key_whatever_the_layer(piano: Instrument) -> None:
-    for key in KEYS:
-        levels = [
-            attack_level((audio(sound)[sound.attack :]).astype(np.float32), RATE)
-            for sound in (keys(piano, layer)[key] for layer in range(len(piano.layers)))
-        ]
+    for number in range(PITCHES):
+        levels = [level(keys(piano, layer)[number]) for layer in range(len(piano.layers))]
         assert np.ptp(levels) < 0.1
-        if key == MIDDLE_C:
+        if number == MIDDLE_C:
             assert levels[0] == pytest.approx(LOUDEST_DB, abs=0.1)
 
 
@@ -115,9 +126,7 @@ def test_sound_falls_and_the_treble_falls_fastest(piano: Instrument) -> None:
     def fall(pitch: int) -> float:
         """Decibels from the first 0.3 s to 0.3 s that begin 0.7 s after the attack."""
         sound = keys(piano, 1)[pitch - LOWEST_PITCH]
-        begin, later = (sound.attack + round(seconds * RATE) for seconds in (0.0, 0.7))
-        heard = audio(sound).astype(np.float32)
-        return attack_level(heard[begin:], RATE) - attack_level(heard[later:], RATE)
+        return level(sound) - level(sound, 0.7)
 
     falls = [np.mean([fall(pitch) for pitch in range(first, first + 12)]) for first in (24, 48, 72)]
     assert 2 < falls[0] < falls[1] < falls[2]
@@ -143,22 +152,6 @@ def test_pianos_differ_and_can_be_made_again() -> None:
         return np.asarray(20 * np.log10(np.array(levels) / max(levels)), float)
 
     assert np.abs(bands(one) - bands(other)).max() > 6
-
-
-def key(pitch: int, character: Character) -> Sound:
-    return modelled_key(pitch, character, np.random.default_rng(0), RATE)[1]
-
-
-def level(sound: Sound, begin: float = 0.0) -> float:
-    """Decibels over 0.3 s from some seconds after the attack."""
-    return attack_level(audio(sound)[sound.attack + round(begin * RATE) :].astype(np.float32), RATE)
-
-
-def partial(sound: Sound, hertz: float) -> float:
-    """Decibels of the loudest within a quarter of a semitone."""
-    frequencies, magnitudes = spectrum(sound)
-    near = np.abs(np.log2(np.maximum(frequencies, 1) / hertz)) < 1 / 48
-    return float(20 * np.log10(magnitudes[near].max()))
 
 
 def test_both_ends_are_as_loud_and_as_far_stretched_as_they_are_told_to_be() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH
 from ..sampler import LOUDEST_DB, Instrument, Sound, attack_level, attack_of, sound_of
 from ..tuning import CONCERT_PITCH
+from .draws import log_uniform
 from .waves import damped_waves
 
 _LAYERS = (1, 60, 90)  # the lowest velocity of each
@@ -80,14 +81,14 @@ class Character:
             stretch=rng.uniform(5, 35),
             inharmonicity=(rng.normal(0, 0.4), rng.normal(0, 0.25)),
             struck=(rng.uniform(1 / 9, 1 / 6.5), rng.uniform(1 / 18, 1 / 9)),
-            hardness=np.exp(rng.uniform(np.log(350), np.log(1300))),
+            hardness=log_uniform(rng, (350, 1300)),
             softening=rng.uniform(0.5, 1.3),
             slope=rng.uniform(1.5, 3.0),
             decay=np.exp(rng.normal(0, 0.3)),
-            brilliance=np.exp(rng.uniform(np.log(1000), np.log(5000))),
+            brilliance=log_uniform(rng, (1000, 5000)),
             aftersound_db=rng.uniform(-22, -8),
             aftersound_rate=rng.uniform(0.12, 0.4),
-            unison_cents=np.exp(rng.uniform(np.log(0.2), np.log(4.0))),
+            unison_cents=log_uniform(rng, (0.2, 4.0)),
             ragged_db=rng.uniform(2, 6),
             knock_db=rng.uniform(-28, -12),
             body=body,

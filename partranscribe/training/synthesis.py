@@ -21,6 +21,7 @@ from ..note_io import PEDAL_THRESHOLD, read_midi, without_overlaps
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES
 from ..sampler import Instrument, SamplerSettings, Voices, dampers_lifted
 from .data import Passage, notes_near
+from .draws import log_uniform
 from .resonance import ringing
 
 NO_PEDAL = np.zeros((0, 2))
@@ -80,10 +81,10 @@ def vary(
     down = min(transpose, int(pitches.min(initial=HIGHEST_PITCH)) - LOWEST_PITCH)
     up = min(transpose, HIGHEST_PITCH - int(pitches.max(initial=LOWEST_PITCH)))
     keys[:, PITCH_COLUMN] += rng.integers(-down, up + 1)
-    speed = np.exp(rng.uniform(*np.log(tempo)))
+    speed = log_uniform(rng, tempo)
     keys[:, [ONSET_COLUMN, OFFSET_COLUMN]] /= speed
     pedal[:, 0] /= speed
-    touch = np.exp(rng.uniform(*np.log(exponent)))
+    touch = log_uniform(rng, exponent)
     keys[:, VELOCITY_COLUMN] = np.clip(np.round(127 * (keys[:, VELOCITY_COLUMN] / 127) ** touch), 1, 127)
     return Performance(keys, pedal)
 
@@ -118,7 +119,7 @@ def vary_instrument(
         settings or SamplerSettings(),
         microphone=names[rng.integers(len(names))],
         unevenness=tuple(rng.normal(0, unevenness_db, PITCHES)),
-        slowness=np.exp(rng.uniform(*np.log(slowness))),
+        slowness=log_uniform(rng, slowness),
         damper_delay=max(rng.uniform(*damper_delay), 0.0),
         restrike=rng.uniform(*restrike),
         extra_decay=rng.uniform(*extra_decay),
