@@ -32,7 +32,7 @@ from .tuning import CONCERT_PITCH, KnownTuning, Tuning, tuning_of
 from .whole_file import whole_file
 from .windows import Array, Features, Window, WindowCutter, windows
 
-_GROUP_FRAMES = 96
+_GROUP_FRAMES = 128
 _GROUP_FRAMES_ON_CUDA = 256  # fewer and larger launches
 _TOGETHER_ON_CUDA = 16
 _LEAD_SECONDS = 2.0  # that are heard before a part of a recording
