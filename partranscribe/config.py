@@ -132,6 +132,8 @@ class DecodeConfig:
             frame that they were decided on, as in the paper.
         onset_shift: seconds added to every onset, to undo a constant bias of the labels.
         offset_shift: seconds added to every offset.
+        even_velocities: velocities are not as the network heard them one by one, but as they are expected
+            where all of a recording were heard, see `dynamics.evened`.
     """
 
     onset_bias: float = 0.0
@@ -141,6 +143,7 @@ class DecodeConfig:
     between_frames: bool = False
     onset_shift: float = 0.0
     offset_shift: float = 0.0
+    even_velocities: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.restrike_frames <= 1_000_000:

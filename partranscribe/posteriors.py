@@ -5,11 +5,13 @@
     probabilities      (F, 88, 5) float32   of the states; the five add up to one
     states             (5,) text            their names: off, offset, onset, sustain, re-onset
     state              (F, 88) int8         which of them was decided on
-    velocity           (F, 88) float32      0..1, times 127 in MIDI; counts where a note begins
+    velocity           (F, 88) float32      0..1, times 127 in MIDI; counts where a note begins,
+                                            before `even_velocities`
     times              (F,) float64         seconds from the start of the recording
     pitches            (88,) int64          MIDI key numbers
     frames_per_second  float64
-    onset_bias, reonset_bias, offset_bias, restrike_frames, between_frames, onset_shift, offset_shift
+    onset_bias, reonset_bias, offset_bias, restrike_frames, between_frames, onset_shift, offset_shift,
+    even_velocities
                        numbers, of `config.DecodeConfig`
     model, checkpoint_sha256
                        text

@@ -18,6 +18,7 @@ from .audio import read_blocks
 from .checkpoint import CheckpointInfo, checkpoint_info, load_filters, load_weights
 from .config import DecodeConfig
 from .device import resolve_device
+from .dynamics import evened
 from .engine import Decoding, Engine, engine_for, side_by_side
 from .errors import AudioError, DeviceError
 from .frames import Frames, NoteCollector
@@ -511,7 +512,10 @@ class _Piece:
         begin_before = min(last, self._spans.samples / front_end.sample_rate - front_end.seconds_per_frame)
         begun = [note for note in notes if first <= note.onset < begin_before]
         placed = [_placed(note, self._start - first, last) for note in begun]
-        return Transcription(without_overlaps(placed), self._duration, self.tuning)
+        found = without_overlaps(placed)
+        if self._config.decode.even_velocities:
+            found = evened(found)
+        return Transcription(found, self._duration, self.tuning)
 
 
 class _Windows:

@@ -53,6 +53,16 @@ def test_recordings_of_several_lengths_are_measured_as_each_by_itself(lively: Pa
     assert all(score.note.recall == 1.0 for score in each)  # what begins at the very end is not asked for
 
 
+def test_velocities_are_measured_as_they_are_transcribed(lively: Par) -> None:
+    pieces = recordings(lively, DecodeConfig())
+    held_out = hold_out(lively, TINY, pieces)
+    as_heard = measure(held_out, DecodeConfig(between_frames=True))
+    evened = measure(held_out, DecodeConfig(between_frames=True, even_velocities=True))
+    assert as_heard.note_offset == evened.note_offset
+    assert as_heard.note_offset_velocity.f1 > 0.99  # than which no other velocities are as near
+    assert evened.note_offset_velocity.f1 < 0.9
+
+
 def test_recordings_whose_beginnings_are_silent_are_named(lively: Par) -> None:
     later, pieces = np.array((30, 30, 0, 0)), recordings(lively, DecodeConfig())
     pieces = [replace(piece, notes=piece.notes + later) for piece in pieces]
@@ -81,6 +91,7 @@ def test_the_settings_behind_the_references_are_found(lively: Par, changes: dict
     plain = measure(hold_out(lively, TINY, pieces), DecodeConfig(between_frames=True))
     found = calibrate(hold_out(lively, TINY, pieces))
     assert found.settings.between_frames
+    assert found.settings.even_velocities
     assert found.score.note.recall == found.score.note_offset.recall == 1.0
     assert plain.note_offset.f1 < found.score.note_offset.f1 - 0.01
     for name, value in changes.items():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from conftest import TINY, swelling_noise
 from partranscribe.audio import read_blocks
 from partranscribe.config import DecodeConfig
+from partranscribe.dynamics import evened
 from partranscribe.errors import AudioError, CheckpointError, DeviceError
 from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
@@ -97,6 +98,17 @@ def test_progress_is_told_while_the_loudness_is_measured(
         seconds = [seconds for one, seconds in told if one == index]
         assert seconds[:2] == [0, 0]
         assert 0 < seconds[2] <= seconds[-1] == pytest.approx(len(audio) / RATE)
+
+
+def test_velocities_are_evened_where_the_settings_say_so(
+    tiny_checkpoint: Path, audio: NDArray[np.float32], whole: Transcription, tmp_path: Path
+) -> None:
+    even = Transcriber(tiny_checkpoint, "cpu", decode=DecodeConfig(even_velocities=True), together=2)
+    found = even.transcribe_audio(audio)
+    assert found.notes == evened(whole.notes)
+    assert found.notes != whole.notes
+    write_audio(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")
+    assert [*even.transcribe_several([tmp_path / "a.wav"] * 2)] == [found] * 2
 
 
 def test_the_same_audio_gives_the_same_notes(

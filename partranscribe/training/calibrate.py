@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..config import Config, DecodeConfig
+from ..dynamics import evened
 from ..engine import Engine, engine_for, side_by_side
 from ..errors import DataError
 from ..frames import Frames, NoteCollector
@@ -28,7 +29,7 @@ from ..tuning import CONCERT_PITCH
 from ..windows import Features, WindowCutter, windows
 from .data import Recording, floats
 
-_BEGINNING = DecodeConfig(between_frames=True)
+_BEGINNING = DecodeConfig(between_frames=True, even_velocities=True)
 _ONSET_BIASES: list[dict[str, Any]] = [
     {"onset_bias": bias, "reonset_bias": bias} for bias in (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5)
 ]
@@ -65,8 +66,9 @@ class HeldOut:
         scores = []
         for frames, seconds, wanted in zip(decoded, self.seconds, self.notes, strict=True):
             collector = NoteCollector(self.config.front_end.seconds_per_frame, settings)
-            found = [*collector.push(frames), *collector.finish()]
-            scores.append(score(begun_between(without_overlaps(found), 0.0, seconds), wanted))
+            notes = without_overlaps([*collector.push(frames), *collector.finish()])
+            found = begun_between(notes, 0.0, seconds)
+            scores.append(score(evened(found) if settings.even_velocities else found, wanted))
         return average(scores)
 
 
