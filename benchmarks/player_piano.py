@@ -1,12 +1,13 @@
 """Note lists on pianos that play by themselves: `python benchmarks/player_piano.py LISTS PIANOS FOLDER`.
 
 Makes a test set for accuracy.py of what a real player piano does and a software piano does not: dampers are
-late, by up to 0.12 s, and slow, and strings fall faster, each differently in every piece. Nothing is told of
-that: notes end where the list says so. The lists are those in LISTS and below whose names match `--only`, and
-that stand beside a recording; sampled pianos take turns. Offsets of such lists last as long as the pedal did
-already: no pedal is used, or, with `--pause`, one that is let go where notes end, and pressed so soon again
-that late dampers hardly obey. There is no room (see `--rt60` of accuracy.py). With `--modelled`, pianos take
-turns that were never built, and that no training has heard, in place of the sampled ones. Takes a minute.
+late, by up to 0.12 s unless `--damper-delay` says otherwise, and slow, and strings fall faster, each
+differently in every piece. Nothing is told of that: notes end where the list says so. The lists are those in
+LISTS and below whose names match `--only`, and that stand beside a recording; sampled pianos take turns.
+Offsets of such lists last as long as the pedal did already: no pedal is used, or, with `--pause`, one that is
+let go where notes end, and pressed so soon again that late dampers hardly obey. There is no room (see
+`--rt60` of accuracy.py). With `--modelled`, pianos take turns that were never built, and that no training has
+heard, in place of the sampled ones. Takes a minute.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def play(
     slowness: tuple[float, float] = SLOWNESS,
     extra_decay: tuple[float, float] = EXTRA_DECAY,
     pause: tuple[float, float] | None = None,
+    damper_delay: tuple[float, float] = DAMPER_DELAY,
 ) -> Passage | None:
     """A part of a list as a piano of that kind sounds it; None where no note begins there.
 
@@ -61,6 +63,7 @@ def play(
         slowness: range of that of the dampers, see `SamplerSettings`.
         extra_decay: range of the decibels a second by which strings fall faster.
         pause: range of the seconds from the end of notes until the pedal is pressed again; None for no pedal.
+        damper_delay: range of the seconds by which dampers are late.
     """
     keys = note_array(notes)
     keys = keys[(keys[:, ONSET_COLUMN] >= BEGIN) & (keys[:, OFFSET_COLUMN] < END)]
@@ -71,7 +74,7 @@ def play(
         np.random.default_rng(seed),
         unevenness_db=UNEVENNESS_DB,
         slowness=slowness,
-        damper_delay=DAMPER_DELAY,
+        damper_delay=damper_delay,
         extra_decay=extra_decay,
         lift=LIFT,
     )
@@ -92,6 +95,7 @@ def make(
     extra_decay: tuple[float, float] = EXTRA_DECAY,
     pause: tuple[float, float] | None = None,
     modelled: int = 0,
+    damper_delay: tuple[float, float] = DAMPER_DELAY,
 ) -> None:
     """The recordings, and beside each its note list."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,7 @@ def make(
     chosen = [(audio.stem, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
     for number, (name, path) in enumerate(chosen):
         instrument = instruments[number % len(instruments)]
-        passage = play(read_notes(path), instrument, number, slowness, extra_decay, pause)
+        passage = play(read_notes(path), instrument, number, slowness, extra_decay, pause, damper_delay)
         if passage is not None:
             soundfile.write(folder / f"{name}.flac", passage.audio, SAMPLE_RATE)
             write_notes(folder / f"{name}.tsv", listed(passage.notes))
@@ -115,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="*", help="names of the recordings, without their endings")
     parser.add_argument("--slowness", type=float, nargs=2, default=SLOWNESS, metavar=("FROM", "TO"))
     parser.add_argument("--extra-decay", type=float, nargs=2, default=EXTRA_DECAY, metavar=("FROM", "TO"))
+    parser.add_argument("--damper-delay", type=float, nargs=2, default=DAMPER_DELAY, metavar=("FROM", "TO"))
     parser.add_argument("--pause", type=float, nargs=2, metavar=("FROM", "TO"), help="of the pedal")
     parser.add_argument(
         "--modelled",
@@ -127,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     slowness, extra_decay = tuple(arguments.slowness), tuple(arguments.extra_decay)
     pause = tuple(arguments.pause) if arguments.pause else None
     places = arguments.lists, arguments.pianos, arguments.folder
-    make(*places, arguments.only, slowness, extra_decay, pause, arguments.modelled)
+    delay = tuple(arguments.damper_delay)
+    make(*places, arguments.only, slowness, extra_decay, pause, arguments.modelled, delay)
 
 
 if __name__ == "__main__":
