@@ -86,7 +86,7 @@ class _Part(NamedTuple):
         return cls(heard, keys, key, solved)
 
     def expected(self, errors: _Floats) -> _Floats:
-        """How much louder than the mean the notes are: all that is heard, but for the errors of the moment.
+        """How much louder than the mean the notes are: what is heard, without the errors of keys and moments.
 
         Args:
             errors: of each key of a piano, in velocity: (pitches,).
