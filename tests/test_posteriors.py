@@ -154,7 +154,10 @@ def test_a_part_has_the_frames_of_the_whole(
     transcriber.transcribe(recording, start=0.032 * first, end=0.032 * last, posteriors=part)
     found = arrays_in(part)
     for name in ("probabilities", "state", "velocity", "times"):
-        np.testing.assert_allclose(found[name], heard.arrays[name][first : last + 1], atol=1e-6)
+        wanted = heard.arrays[name][first : last + 1]
+        # PyTorch sums windows of other lengths in another order.
+        np.testing.assert_allclose(found[name], wanted, rtol=0, atol=1e-4)
+        assert np.abs(wanted[1:] - wanted[:-1]).max() > 0.02  # what a frame more or less would be off by
 
 
 def test_confidence_and_velocity_of_each_note_stand_at_its_frame(heard: Heard, tmp_path: Path) -> None:
