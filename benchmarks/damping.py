@@ -22,7 +22,7 @@ from systems import markdown
 from partranscribe.config import FrontEndConfig
 from partranscribe.note_array import OFFSET_COLUMN, ONSET_COLUMN, PITCH_COLUMN, NoteArray
 from partranscribe.training.augment import Augmenter
-from partranscribe.training.data import Recording, load_folder
+from partranscribe.training.data import Recording, drawn, load_folder
 from partranscribe.training.played import Played, PlayedConfig, load_instruments, load_performances
 
 TIMES = (-0.1, 0.0, 0.02, 0.04, 0.06, 0.1, 0.14, 0.2, 0.3)  # seconds from the offset
@@ -94,7 +94,8 @@ def main() -> None:
         for instrument in load_instruments(arguments.pianos, rate):
             for slowness, delay in DAMPERS:
                 settings = replace(plain, slowness=(slowness, slowness), damper_delay=(delay, delay))
-                passages = Played(performances, [instrument], settings).recordings(8, 60.0, UNCHANGED)
+                source, rng = Played(performances, [instrument], settings), np.random.default_rng(0)
+                passages = drawn(source, rate, 8, 60.0, UNCHANGED, rng)
                 name = f"{instrument.name}, slowness {slowness:g}, delay {1000 * delay:.0f} ms"
                 rows.append(row(name, passages, rate))
     print(markdown(rows))

@@ -19,6 +19,7 @@ from .config import Config
 from .errors import CheckpointError
 from .frontend import LogMel, mel_filters
 from .machine import default_threads
+from .offsets import FEATURES, OffsetNetwork
 from .paths import sha256_of
 from .weights import COUNTS, Weights, is_trained, weight_shapes
 
@@ -26,6 +27,7 @@ FORMAT = "partranscribe-checkpoint"
 FORMAT_VERSION = 1
 
 FILTERS = ("front_end.filters.index", "front_end.filters.weight")
+OFFSETS = ("offsets.hidden.weight", "offsets.hidden.bias", "offsets.output.weight")
 
 _STORED = ("F32", "F16", "BF16", "F64")  # what weights may be stored in
 
@@ -159,6 +161,28 @@ def load_filters(info: CheckpointInfo) -> NDArray[np.float32]:
     return filters
 
 
+def load_offsets(info: CheckpointInfo) -> OffsetNetwork | None:
+    """The network of a checkpoint that chooses offsets, where its settings ask for it.
+
+    Raises:
+        CheckpointError: it is not there, or is none.
+    """
+    if not info.config.decode.choose_offsets:
+        return None
+    with _opened(info.path) as file:
+        if not set(OFFSETS) <= set(file.keys()):
+            fact = "its settings ask for a network that chooses offsets, and there is none"
+            raise CheckpointError(f"{info.path}: {fact}; export it again, or decode without choose_offsets")
+        are_numbers = all(file.get_slice(key).get_dtype() in _STORED for key in OFFSETS)
+        found = [_single(_stored(info.path, file, key)) for key in OFFSETS] if are_numbers else []
+    shapes = [part.shape for part in found]
+    hidden = shapes[-1] if shapes else ()
+    if shapes != [(*hidden, FEATURES), hidden, hidden] or not all(np.isfinite(part).all() for part in found):
+        fact = f"a network that chooses offsets that is none ({shapes or 'no numbers'})"
+        raise CheckpointError(f"{info.path}: {fact}; export it again")
+    return OffsetNetwork(*found)
+
+
 def load_front_end(info: CheckpointInfo) -> LogMel:
     """The front end of a checkpoint.
 
@@ -185,8 +209,9 @@ def _single(stored: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _weights_in(file: Any) -> list[str]:
-    """Names of what a checkpoint holds beside mel filters and counts."""
-    return [key for key in file.keys() if key not in FILTERS and not key.endswith(COUNTS)]  # noqa: SIM118
+    """Names of what a checkpoint holds of its model, beside counts."""
+    others = (*FILTERS, *OFFSETS)
+    return [key for key in file.keys() if key not in others and not key.endswith(COUNTS)]  # noqa: SIM118
 
 
 @contextmanager

@@ -134,6 +134,8 @@ class DecodeConfig:
         offset_shift: seconds added to every offset.
         even_velocities: velocities are not as the network heard them one by one, but as they are expected
             where all of a recording were heard, see `dynamics.evened`.
+        choose_offsets: offsets are not where the network heard notes end one by one, but where they are
+            likeliest where all of a recording were heard, see `offsets.chosen`.
     """
 
     onset_bias: float = 0.0
@@ -144,6 +146,7 @@ class DecodeConfig:
     onset_shift: float = 0.0
     offset_shift: float = 0.0
     even_velocities: bool = False
+    choose_offsets: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.restrike_frames <= 1_000_000:

@@ -14,10 +14,19 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .checkpoint import FILTERS, FORMAT, FORMAT_VERSION, CheckpointInfo, checkpoint_info, load_weights
+from .checkpoint import (
+    FILTERS,
+    FORMAT,
+    FORMAT_VERSION,
+    OFFSETS,
+    CheckpointInfo,
+    checkpoint_info,
+    load_weights,
+)
 from .config import Config
 from .frontend import mel_filters
 from .model import Par, par_with
+from .offsets import OffsetNetwork
 from .whole_file import whole_file
 
 
@@ -30,6 +39,7 @@ def save_checkpoint(
     scores: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
+    offsets: OffsetNetwork | None = None,
 ) -> None:
     """Write a network and everything needed to use it.
 
@@ -40,6 +50,7 @@ def save_checkpoint(
         name: of the model.
         scores, training: see `CheckpointInfo`.
         dtype: in which weights are stored.
+        offsets: what chooses offsets, in single precision.
     """
     about = {
         "format": FORMAT,
@@ -54,6 +65,9 @@ def save_checkpoint(
         for key, value in model.state_dict().items()
     }
     tensors |= _packed(mel_filters(config.front_end))
+    if offsets is not None:
+        parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in offsets)
+        tensors |= dict(zip(OFFSETS, parts, strict=True))
     with whole_file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=about))  # a file of its own would be private to the user
 

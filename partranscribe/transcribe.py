@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .ahead import Ahead
 from .audio import read_blocks
-from .checkpoint import CheckpointInfo, checkpoint_info, load_filters, load_weights
+from .checkpoint import CheckpointInfo, checkpoint_info, load_filters, load_offsets, load_weights
 from .config import DecodeConfig
 from .device import resolve_device
 from .dynamics import evened
@@ -26,6 +26,7 @@ from .frontend import LogMel, Spans
 from .loudness import brought_to
 from .note_io import without_overlaps
 from .notes import Note
+from .offsets import chosen
 from .posteriors import PosteriorCollector, posterior_collector
 from .released import DEFAULT_NAME, checkpoint_path
 from .timings import Timings
@@ -91,7 +92,7 @@ class Transcriber:
         self.info: CheckpointInfo = (
             info if decode is None else replace(info, config=replace(info.config, decode=decode))
         )
-        self._filters = load_filters(info)
+        self._filters, self.offsets = load_filters(info), load_offsets(self.info)
         weights = load_weights(info)
         self.engine: Engine = engine_for(
             info.config, weights, self._filters, self.device, engine, precision, threads
@@ -397,6 +398,7 @@ class _Piece:
     ) -> None:
         self._name, self._remedy, self._progress = name, remedy, progress
         self._config, self._timings = transcriber.info.config, transcriber.timings
+        self._offsets = transcriber.offsets
         self._blocks, self._start, self._lead, self._seconds = blocks, start, lead, seconds
         self._engine, self._tuning = transcriber.engine, tuning
         self._spans = Spans(self._config.front_end, transcriber.group_frames)
@@ -513,6 +515,8 @@ class _Piece:
         begun = [note for note in notes if first <= note.onset < begin_before]
         placed = [_placed(note, self._start - first, last) for note in begun]
         found = without_overlaps(placed)
+        if self._offsets is not None:
+            found = chosen(found, self._offsets)
         if self._config.decode.even_velocities:
             found = evened(found)
         return Transcription(found, self._duration, self.tuning)

@@ -44,6 +44,7 @@ LAYERS = (
         "whole_file",
         "child_process",
     },
+    {"offsets"},
     {"dynamics", "model", "note_io", "remote", "sampler", "torch_frontend", "checkpoint"},
     {"stepper", "openvino_graph", "torch_checkpoint", "sonify", "manifest"},
     {"triton_decode", "openvino_decode"},

@@ -27,12 +27,14 @@ from partranscribe.checkpoint import (
     checkpoint_info,
     load_filters,
     load_front_end,
+    load_offsets,
     load_weights,
 )
 from partranscribe.config import Config, DecodeConfig, ModelConfig
 from partranscribe.errors import CheckpointError
 from partranscribe.frontend import LogMel, mel_filters
 from partranscribe.model import Par, par_with, weights_of
+from partranscribe.offsets import FEATURES, OffsetNetwork
 from partranscribe.released import checkpoint_path
 from partranscribe.torch_checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
 from partranscribe.weights import weight_shapes
@@ -368,6 +370,36 @@ def test_filters_that_do_not_fit_are_named(
     path = changed(tiny_checkpoint, tmp_path / "odd.safetensors", misplace)
     with pytest.raises(CheckpointError, match=r"odd\.safetensors: mel filters that are none \(places beyond"):
         load_front_end(checkpoint_info(path))
+
+
+def test_a_network_that_chooses_offsets_is_kept_as_it_is(tmp_path: Path, lively: Par) -> None:
+    network = OffsetNetwork(*(np.full(size, 0.1, np.float32) for size in ((3, FEATURES), 3, 3)))
+    path, asks = tmp_path / "model.safetensors", replace(TINY, decode=DecodeConfig(choose_offsets=True))
+    save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, offsets=network)
+    info = checkpoint_info(path)
+    found = load_offsets(info)
+    assert found is not None
+    for one, other in zip(found, network, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert info.parameters == lively.parameter_count()
+    assert load_offsets(replace(info, config=TINY)) is None
+    load_checkpoint(path)
+
+
+@pytest.mark.parametrize("wrong", ["none", "shape", "hidden", "infinite", "kind"])
+def test_a_network_that_chooses_no_offsets_is_named(tmp_path: Path, lively: Par, wrong: str) -> None:
+    path, asks = tmp_path / "odd.safetensors", replace(TINY, decode=DecodeConfig(choose_offsets=True))
+    weight, bias, output = (np.full(size, 0.1, np.float32) for size in ((3, FEATURES), 3, 3))
+    offsets = {
+        "none": None,
+        "shape": OffsetNetwork(weight[:, 1:], bias, output),
+        "hidden": OffsetNetwork(weight, bias, output[1:]),
+        "infinite": OffsetNetwork(weight, bias * np.float32(np.inf), output),
+        "kind": OffsetNetwork(weight, bias, output.astype(np.int32)),
+    }[wrong]
+    save_checkpoint(path, lively, asks, name="odd", offsets=offsets)
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors: .* network that chooses offsets"):
+        load_offsets(checkpoint_info(path))
 
 
 @pytest.mark.parametrize("weight", [torch.zeros(1) / 0, torch.zeros(1, dtype=torch.complex64)])

@@ -60,7 +60,7 @@ def test_velocities_are_measured_as_they_are_transcribed(lively: Par) -> None:
     evened = measure(held_out, DecodeConfig(between_frames=True, even_velocities=True))
     assert as_heard.note_offset == evened.note_offset
     assert as_heard.note_offset_velocity.f1 > 0.99  # than which no other velocities are as near
-    assert evened.note_offset_velocity.f1 < 0.9
+    assert evened == as_heard  # what no setting of calibration changes is left as it was heard
 
 
 def test_recordings_whose_beginnings_are_silent_are_named(lively: Par) -> None:

@@ -17,7 +17,7 @@ from partranscribe.notes import Note
 from partranscribe.sampler import Instrument
 from partranscribe.training import played
 from partranscribe.training.augment import Augmenter
-from partranscribe.training.data import Passage
+from partranscribe.training.data import Passage, drawn
 from partranscribe.training.played import Played, PlayedConfig, load_instruments, load_performances
 from partranscribe.training.synthesis import NO_PEDAL, Performance
 
@@ -282,10 +282,10 @@ def test_a_performance_without_notes_is_left_out(tmp_path: Path) -> None:
     assert len(load_performances(tmp_path, tmp_path / "cache")) == 1
 
 
-def test_passages_as_recordings_are_the_same_at_every_call(pianos: list[Instrument]) -> None:
+def test_passages_as_recordings_are_the_same_for_a_seed(pianos: list[Instrument]) -> None:
     source = Played([EVERY_SECOND], pianos, PLAIN)
     augmenter = Augmenter(gain_db=6.0, rooms=[np.array([1.0, 0.5], np.float32)])
-    first, again = source.recordings(3, 2.5, augmenter), source.recordings(3, 2.5, augmenter)
+    first, again = (drawn(source, RATE, 3, 2.5, augmenter, np.random.default_rng(0)) for _ in range(2))
     assert len({recording.audio[:].tobytes() for recording in first}) == 3
     for one, other in zip(first, again, strict=True):
         assert np.array_equal(one.audio[:], other.audio[:])
@@ -303,7 +303,7 @@ def test_passages_as_recordings_are_heard_in_a_room(pianos: list[Instrument]) ->
     source = Played([performance(np.arange(0.5, 30, 0.73).tolist())], pianos, damped)
     room = Augmenter(gain_db=0.0, equaliser_db=0.0, noise_share=0.0, rooms=[echo], dry_share=0.0)
     for augmenter, delays in ((replace(room, dry_share=1.0), [0.0]), (room, [0.0, 0.25])):
-        (recording,) = source.recordings(1, 2.5, augmenter)
+        (recording,) = drawn(source, RATE, 1, 2.5, augmenter, np.random.default_rng(0))
         onsets = [onset for onset in recording.notes[:, 0] if 0.2 < onset < 2.0]
         assert len(onsets) >= 2
         for time in (onset + delay for onset in onsets for delay in delays):

@@ -15,16 +15,19 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from partranscribe.checkpoint import checkpoint_info
+from partranscribe.checkpoint import checkpoint_info, load_offsets
 from partranscribe.cli import main
-from partranscribe.config import DecodeConfig, FrontEndConfig
+from partranscribe.config import Config, DecodeConfig, FrontEndConfig
 from partranscribe.model import Par
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
+from partranscribe.offsets import FEATURES, OffsetNetwork
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
 from partranscribe.training import recipe as recipe_module
 from partranscribe.training.augment import Augmenter
+from partranscribe.training.data import Source
 from partranscribe.training.loop import Trainer
+from partranscribe.training.offsets import OffsetsConfig
 from partranscribe.training.played import PlayedConfig
 from partranscribe.training.recipe import RecipeError, TrainingData, read_recipe, train
 from partranscribe.training.synthesis import Performance
@@ -299,6 +302,50 @@ def test_a_phase_of_no_updates_keeps_its_network(tmp_path: Path) -> None:
     assert changed == {"velocity_acoustic", "velocity_sequence"}
 
 
+def test_offsets_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_piece(tmp_path / "data", "piece")
+    data = TrainingData(recordings=[tmp_path / "data"])
+    train(read_recipe(small_recipe(tmp_path, 1, 1)), data, tmp_path / "first")
+    first = tmp_path / "first" / "checkpoint.safetensors"
+    recipe = small_recipe(tmp_path, 0, 0)
+    with pytest.raises(RecipeError, match="nothing has been trained here yet"):
+        train(read_recipe(recipe), data, tmp_path / "second", start=first)
+    recipe.write_text(recipe.read_text() + "[offsets]\npassages = 3\nseconds = 4.0\n")
+    network = OffsetNetwork(
+        np.ones((2, FEATURES), np.float32), np.ones(2, np.float32), np.ones(2, np.float32)
+    )
+    asked: list[tuple[OffsetsConfig, float]] = []
+
+    def learnt(
+        model: Par, config: Config, *, source: Source, settings: OffsetsConfig, **_: Any
+    ) -> OffsetNetwork:
+        asked.append((settings, len(source.draw(RATE, 0, np.random.default_rng(0)).audio) / RATE))
+        return network
+
+    monkeypatch.setattr(recipe_module, "train_offsets", learnt)
+    train(read_recipe(recipe), data, tmp_path / "second", start=first)
+    assert asked == [(OffsetsConfig(passages=3, seconds=4.0), 1.0)]
+    second = tmp_path / "second" / "checkpoint.safetensors"
+    before, after = checkpoint_info(first), checkpoint_info(second)
+    assert after.config.decode == replace(before.config.decode, choose_offsets=True)
+    assert after.training == before.training
+    found = load_offsets(after)
+    assert found is not None
+    assert np.array_equal(found.weight, network.weight)
+    kept, there = (load_checkpoint(path)[0].state_dict() for path in (first, second))
+    assert all(torch.equal(weight, there[name]) for name, weight in kept.items())
+    train(read_recipe(small_recipe(tmp_path, 0, 1)), data, tmp_path / "third", start=second)
+    assert not checkpoint_info(tmp_path / "third" / "checkpoint.safetensors").config.decode.choose_offsets
+
+
+@pytest.mark.parametrize("wrong", ["passages = -1", "hidden = 0", "seconds = 0.0", "notes = 3"])
+def test_settings_of_offsets_that_cannot_be_are_named(tmp_path: Path, wrong: str) -> None:
+    recipe = small_recipe(tmp_path, 1, 1)
+    recipe.write_text(f"{recipe.read_text()}[offsets]\n{wrong}\n")
+    with pytest.raises(RecipeError, match=r"small\.toml: .*(not from 0 on|unknown setting)"):
+        read_recipe(recipe)
+
+
 def test_a_run_may_begin_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_piece(tmp_path / "data", "piece")
     recipe, data = read_recipe(small_recipe(tmp_path, 1, 1)), TrainingData(recordings=[tmp_path / "data"])
@@ -511,7 +558,8 @@ PAPER = {
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_the_project_are_what_they_are_called(path: Path) -> None:
     recipe = read_recipe(path)
-    assert recipe.name == path.stem.removesuffix("_onward")  # which goes on with the weights of that name
+    # Which goes on with the weights of that name, or has them choose offsets.
+    assert recipe.name == path.stem.removesuffix("_onward").removesuffix("_offsets")
     if path.parent.name == "paper":
         model = recipe.config.model
         if path.stem in PAPER:

@@ -21,6 +21,7 @@ from partranscribe.dynamics import evened
 from partranscribe.errors import AudioError, CheckpointError, DeviceError
 from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
+from partranscribe.offsets import FEATURES, OffsetNetwork, chosen
 from partranscribe.released import released
 from partranscribe.score import begun_between
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
@@ -109,6 +110,23 @@ def test_velocities_are_evened_where_the_settings_say_so(
     assert found.notes != whole.notes
     write_audio(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")
     assert [*even.transcribe_several([tmp_path / "a.wav"] * 2)] == [found] * 2
+
+
+def test_offsets_are_chosen_where_the_settings_say_so(
+    lively: Par, audio: NDArray[np.float32], whole: Transcription, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    network = OffsetNetwork(*(rng.normal(0, 0.3, size).astype(np.float32) for size in ((4, FEATURES), 4, 4)))
+    config = replace(TINY, decode=DecodeConfig(choose_offsets=True, even_velocities=True))
+    path = tmp_path / "chooses.safetensors"
+    save_checkpoint(path, lively, config, name="chooses", offsets=network)
+    choosing = Transcriber(path, "cpu", together=2)
+    found = choosing.transcribe_audio(audio)
+    assert found.notes == evened(chosen(whole.notes, network))
+    assert found.notes != evened(whole.notes)
+    assert Transcriber(path, "cpu", decode=DecodeConfig()).transcribe_audio(audio) == whole
+    write_audio(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")
+    assert [*choosing.transcribe_several([tmp_path / "a.wav"] * 2)] == [found] * 2
 
 
 def test_the_same_audio_gives_the_same_notes(

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from ..config import Config, DecodeConfig
-from ..dynamics import evened
 from ..engine import Engine, engine_for, side_by_side
 from ..errors import DataError
 from ..frames import Frames, NoteCollector
@@ -61,15 +60,18 @@ class HeldOut:
     notes: Sequence[Sequence[Note]]
     config: Config
 
-    def scores(self, decoded: Sequence[Frames], settings: DecodeConfig) -> Score:
-        """Mean score of what was decoded."""
-        scores = []
-        for frames, seconds, wanted in zip(decoded, self.seconds, self.notes, strict=True):
+    def found(self, decoded: Sequence[Frames], settings: DecodeConfig) -> list[list[Note]]:
+        """The notes of each, as they were heard one by one."""
+        found = []
+        for frames, seconds in zip(decoded, self.seconds, strict=True):
             collector = NoteCollector(self.config.front_end.seconds_per_frame, settings)
             notes = without_overlaps([*collector.push(frames), *collector.finish()])
-            found = begun_between(notes, 0.0, seconds)
-            scores.append(score(evened(found) if settings.even_velocities else found, wanted))
-        return average(scores)
+            found.append(begun_between(notes, 0.0, seconds))
+        return found
+
+    def scores(self, decoded: Sequence[Frames], settings: DecodeConfig) -> Score:
+        """Mean score of what was decoded, before velocities are evened or offsets chosen."""
+        return average([score(*pair) for pair in zip(self.found(decoded, settings), self.notes, strict=True)])
 
 
 class Calibration(NamedTuple):
@@ -127,6 +129,11 @@ def _features(engine: Engine, config: Config, audio: NDArray[np.float32]) -> Fea
 def measure(held_out: HeldOut, settings: DecodeConfig) -> Score:
     """Mean score of free-running decoding with these settings."""
     return held_out.scores(_decoded(held_out, settings), settings)
+
+
+def found_in(held_out: HeldOut, settings: DecodeConfig) -> list[list[Note]]:
+    """The notes that free-running decoding with these settings finds in each, as they were heard."""
+    return held_out.found(_decoded(held_out, settings), settings)
 
 
 def _decoded(held_out: HeldOut, settings: DecodeConfig) -> list[Frames]:

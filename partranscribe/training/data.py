@@ -129,6 +129,31 @@ class Mixture:
         return self._sources[rng.choice(len(self._sources), p=self._odds)].draw(samples, lead, rng)
 
 
+def drawn(
+    source: Source, rate: int, count: int, seconds: float, augmenter: Augmenter, rng: np.random.Generator
+) -> list[Recording]:
+    """Passages of a source as recordings of their own, with the notes that begin in them or soon after.
+
+    Args:
+        source: of passages.
+        rate: samples a second.
+        count: how many.
+        seconds: of each.
+        augmenter: what is done to them, but for detuning.
+        rng: where chance comes from.
+    """
+    lead, samples = augmenter.lead_samples, round(seconds * rate)
+    found = []
+    for number in range(count):
+        passage = source.draw(lead + samples, lead, rng)
+        audio = augmenter.apply(passage.audio, 1.0, lead, samples, rng)
+        integers = np.round(np.clip(audio, -1.0, 1.0) * 32767).astype(np.int16)
+        notes = passage.notes.copy()
+        notes[:, [ONSET_COLUMN, OFFSET_COLUMN]] -= lead / rate
+        found.append(Recording(f"passage {number}", integers, notes[notes[:, ONSET_COLUMN] >= 0]))
+    return found
+
+
 def floats(audio: NDArray[np.int16]) -> NDArray[np.float32]:
     """Samples of which full scale is -1 to 1."""
     return audio.astype(np.float32) / np.float32(32768)

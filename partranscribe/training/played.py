@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
 from ..loudness import gain_to
-from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, VELOCITY_COLUMN
+from ..note_array import OFFSET_COLUMN, VELOCITY_COLUMN
 from ..remote import files_below
 from ..sampler import Instrument, SamplerSettings, load_instrument
 from .action import action_noise, knocks
-from .augment import Augmenter
 from .coding import through_opus
-from .data import Passage, Recording, fingerprint
+from .data import Passage, fingerprint
 from .modelled import numbered_piano
 from .resonance import strings_response
 from .synthesis import (
@@ -197,27 +196,6 @@ class Played:
         if rng.random() < settings.opus_share:
             audio = through_opus(audio, rate)
         return Passage(audio, notes)
-
-    def recordings(self, count: int, seconds: float, augmenter: Augmenter) -> list[Recording]:
-        """The same passages at every call, as recordings of their own.
-
-        Args:
-            count: how many.
-            seconds: of each.
-            augmenter: what is done to them, but for detuning.
-        """
-        rng = np.random.default_rng(0)
-        rate, lead = self._instruments[0].sample_rate, augmenter.lead_samples
-        samples = round(seconds * rate)
-        found = []
-        for number in range(count):
-            passage = self.draw(lead + samples, lead, rng)
-            audio = augmenter.apply(passage.audio, 1.0, lead, samples, rng)
-            integers = np.round(np.clip(audio, -1.0, 1.0) * 32767).astype(np.int16)
-            notes = passage.notes.copy()
-            notes[:, [ONSET_COLUMN, OFFSET_COLUMN]] -= lead / rate
-            found.append(Recording(f"passage {number}", integers, notes[notes[:, ONSET_COLUMN] >= 0]))
-        return found
 
 
 def midi_files(folder: Path) -> list[Path]:

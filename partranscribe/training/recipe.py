@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
 
+import numpy as np
 import torch
 
 from ..checkpoint import checkpoint_info
@@ -18,16 +20,18 @@ from ..config import Config, DecodeConfig, FrontEndConfig, ModelConfig, settings
 from ..errors import PartranscribeError
 from ..file_lock import lock
 from ..model import Par
+from ..offsets import OffsetNetwork
 from ..sampler import Instrument
 from ..score import Measure, Score
 from ..torch_checkpoint import load_checkpoint, save_checkpoint
 from ..whole_file import whole_file
 from .augment import Augmenter, ContextNoise, load_rooms
 from .calibrate import calibrate, hold_out, measure, validate_quickly
-from .data import Mixture, Recording, Recordings, Source, load_folder, transposed
+from .data import Mixture, Recording, Recordings, Source, drawn, load_folder, transposed
 from .logs import Reporter, log_to
 from .loop import STATE, Trainer
 from .memory import keep_freed_memory
+from .offsets import OffsetsConfig, train_offsets
 from .played import Played, PlayedConfig, load_instruments, load_performances
 from .synthesis import NO_PEDAL, Performance
 from .train_config import Phase, TrainConfig
@@ -39,7 +43,7 @@ else:
 
 _T = TypeVar("_T")
 
-_SECTIONS = ("model", "front_end", "augment", "context_noise", "played", *get_args(Phase))
+_SECTIONS = ("model", "front_end", "augment", "context_noise", "played", "offsets", *get_args(Phase))
 _DEEPEST = 8  # recipes that extend each other
 _VALIDATION_PIECES, _VALIDATION_SECONDS = 8, 20.0
 _CALIBRATION_PIECES, _CALIBRATION_SECONDS = 24, 60.0
@@ -63,6 +67,7 @@ class Recipe:
         augmenters: what each phase does to audio, still without rooms.
         noise: what is done to the context.
         played: how performances are played on sampled and modelled pianos.
+        offsets: how the network that chooses offsets is trained.
     """
 
     name: str
@@ -71,6 +76,7 @@ class Recipe:
     augmenters: Mapping[Phase, Augmenter]
     noise: ContextNoise
     played: PlayedConfig
+    offsets: OffsetsConfig
 
 
 def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
@@ -167,6 +173,7 @@ def read_recipe(path: Path) -> Recipe:
             },
             noise=settings_from_dict(ContextNoise, values.get("context_noise", {})),
             played=settings_from_dict(PlayedConfig, values.get("played", {})),
+            offsets=settings_from_dict(OffsetsConfig, values.get("offsets", {})),
         )
     except ValueError as error:
         raise RecipeError(f"{path}: {error}") from error
@@ -247,7 +254,7 @@ def train(
                 trainer.run(log_to(run / phase, report), loaded.validation(config))
             model = trainer.averaged()
             heard[phase] = trainer.hours_heard
-        if model is None or not any(heard.values()):
+        if model is None or not (any(heard.values()) or recipe.offsets.passages):
             raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
         before = beginning or _Beginning()
         told = {
@@ -258,7 +265,15 @@ def train(
         known = before.settings if "note" not in heard else None
         others = loaded.trained(recipe.played, augmenters["note"]) if loaded.held_out and not known else []
         path = run / "checkpoint.safetensors"
-        export(model, config, loaded.held_out, others, path, recipe.name, told, report, known)
+        passages = loaded.source(recipe.played, "note") if recipe.offsets.passages else None
+        learn = (
+            None
+            if passages is None
+            else partial(
+                train_offsets, source=passages, augmenter=augmenters["note"], settings=recipe.offsets
+            )
+        )
+        export(model, config, loaded.held_out, others, path, recipe.name, told, report, known, learn)
 
 
 @dataclass(frozen=True)
@@ -337,6 +352,7 @@ def export(
     training: Mapping[str, Any],
     report: Reporter,
     settings: DecodeConfig | None = None,
+    learn_offsets: Callable[[Par, Config], OffsetNetwork] | None = None,
 ) -> None:
     """Write a checkpoint: calibrated, and in half precision if that moves no score by 0.1 %.
 
@@ -349,9 +365,11 @@ def export(
         name, training: what it says of itself.
         report: is told of the calibration.
         settings: of decoding, in place of a calibration.
+        learn_offsets: what trains a network that chooses offsets; without it there will be none.
     """
-    dtype = torch.float32
+    dtype, offsets = torch.float32, None
     if settings is not None:
+        settings = replace(settings, choose_offsets=False)
         config = replace(config, decode=settings)
     if held_out:
         held_out = spread(held_out, _CALIBRATION_PIECES)
@@ -370,7 +388,11 @@ def export(
         moved = max(abs(one.f1 - other.f1) for one, other in pairs)
         dtype = torch.float16 if moved < _UNMOVED else torch.float32
         report({"phase": "half precision", "kept": dtype == torch.float16, "moved": moved})
-    save_checkpoint(path, model, config, name=name, training=training, dtype=dtype)
+    if learn_offsets is not None:
+        offsets = learn_offsets(model, config)
+        config = replace(config, decode=replace(config.decode, choose_offsets=True))
+        report({"phase": "offsets", "hidden": len(offsets.bias)})
+    save_checkpoint(path, model, config, name=name, training=training, dtype=dtype, offsets=offsets)
 
 
 def spread(items: Sequence[_T], most: int) -> Sequence[_T]:
@@ -417,7 +439,8 @@ class _Loaded(NamedTuple):
             found.append([*spread(self.recordings, _CALIBRATION_PIECES)])
         as_played = replace(settings, transpose=0, tempo=(1.0, 1.0), touch=(1.0, 1.0))
         for _, played in self._played(as_played):
-            found.append(played.recordings(_CALIBRATION_PIECES, _TRAINED_SECONDS, augmenter))
+            rng, rate = np.random.default_rng(0), self.front_end.sample_rate
+            found.append(drawn(played, rate, _CALIBRATION_PIECES, _TRAINED_SECONDS, augmenter, rng))
         return found
 
     def _played(self, settings: PlayedConfig) -> Iterator[tuple[float, Played]]:

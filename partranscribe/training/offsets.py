@@ -1,0 +1,196 @@
+"""The network of `partranscribe.offsets`, trained on what a trained network decodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..config import Config
+from ..errors import DataError
+from ..model import Par
+from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, note_array
+from ..notes import Note, in_order
+from ..offsets import FEATURES, OffsetNetwork, choices_of
+from ..score import match
+from .augment import Augmenter
+from .calibrate import found_in, hold_out
+from .data import Source, drawn
+
+_AT_ONCE = 16  # passages that are decoded
+_RIGHT, _RIGHT_SHARE = 0.045, 0.18  # seconds, and of the duration: a tenth less than the measure forgives
+_ONSETS_MOVED, _OFFSETS_MOVED = (
+    0.008,
+    0.015,
+)  # seconds of standard deviation at most, as real pianos are uneven
+_FEWEST = 20  # notes of a passage that is of use
+_BATCH, _EPOCHS = 512, 12
+_LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
+_NOT_POSSIBLE = -30.0  # as a logit
+
+
+@dataclass(frozen=True)
+class OffsetsConfig:
+    """How the network that chooses offsets is trained.
+
+    Args:
+        passages: how many are heard; 0 leaves offsets where the note network ends its notes.
+        seconds: of each. What tells of a recording as a whole takes some notes to show.
+        hidden: units of the network.
+        seed: of its weights and of the passages.
+    """
+
+    passages: int = 0
+    seconds: float = 45.0
+    hidden: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.passages, self.seed) < 0 or self.hidden < 1 or not self.seconds > 0:
+            raise ValueError("passages and seed are not from 0 on, or hidden and seconds not above 0")
+
+
+class _Examples(NamedTuple):
+    """Notes whose ends are known.
+
+    Args:
+        features: of each choice: (notes, choices, FEATURES).
+        possible: (notes, choices).
+        right: which choices are the end of the note; where none is, the one that was heard: (notes, choices).
+    """
+
+    features: NDArray[np.float32]
+    possible: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+
+
+def train_offsets(
+    model: Par,
+    config: Config,
+    source: Source,
+    augmenter: Augmenter,
+    settings: OffsetsConfig,
+) -> OffsetNetwork:
+    """Have passages transcribed and learn from where their notes end.
+
+    Args:
+        model: in evaluation mode.
+        config: its front end and network, and how it decodes.
+        source: of passages, which the network may have been trained on.
+        augmenter: what is done to them, but for detuning.
+        settings: how many, and how large the network is.
+
+    Raises:
+        DataError: too few notes are found in them.
+    """
+    rng = np.random.default_rng(settings.seed)
+    examples = []
+    for estimate, reference in _transcribed(model, config, source, augmenter, settings, rng):
+        examples += [_examples(estimate, reference), _examples(_uneven(estimate, rng), reference)]
+    if sum(len(one.right) for one in examples) < _BATCH:
+        raise DataError("too few notes were found to learn from where they end; give more passages")
+    return _fitted(examples, settings)
+
+
+def _transcribed(
+    model: Par,
+    config: Config,
+    source: Source,
+    augmenter: Augmenter,
+    settings: OffsetsConfig,
+    rng: np.random.Generator,
+) -> Iterator[tuple[Sequence[Note], Sequence[Note]]]:
+    """What is found in each passage, and what there is."""
+    rate = config.front_end.sample_rate
+    for first in range(0, settings.passages, _AT_ONCE):
+        count = min(_AT_ONCE, settings.passages - first)
+        passages = [
+            one for one in drawn(source, rate, count, settings.seconds, augmenter, rng) if len(one.notes)
+        ]
+        if not passages:
+            continue
+        held_out = hold_out(model, config, passages, settings.seconds)
+        for estimate, reference in zip(found_in(held_out, config.decode), held_out.notes, strict=True):
+            if min(len(estimate), len(reference)) >= _FEWEST:
+                yield estimate, reference
+
+
+def _uneven(notes: Sequence[Note], rng: np.random.Generator) -> list[Note]:
+    """The same as a piano might give them whose keys and dampers are less exact."""
+    size = len(notes)
+    onsets = rng.normal(0, rng.uniform(0, _ONSETS_MOVED), size)
+    offsets = rng.normal(0, rng.uniform(0, _OFFSETS_MOVED), size)
+    moved = []
+    for note, onset, offset in zip(notes, onsets.tolist(), offsets.tolist(), strict=True):
+        begin = max(note.onset + onset, 0.0)
+        moved.append(Note(begin, max(note.offset + offset, begin + 0.02), note.pitch, note.velocity))
+    return in_order(moved)
+
+
+def _examples(estimate: Sequence[Note], reference: Sequence[Note]) -> _Examples:
+    """Those of the notes that were found and are there."""
+    table, wanted = note_array(estimate), note_array(reference)
+    pairs = match(estimate, reference).onset
+    parts = [*choices_of(table)]
+    features, possible, seconds = (
+        np.concatenate([getattr(part, name) for part in parts])[pairs[:, 1]]
+        for name in ("features", "possible", "seconds")
+    )
+    ends = wanted[pairs[:, 0]]
+    lengths = ends[:, OFFSET_COLUMN] - ends[:, ONSET_COLUMN]
+    tolerances = np.maximum(_RIGHT, _RIGHT_SHARE * lengths)
+    right = possible & (np.abs(seconds - ends[:, OFFSET_COLUMN, None]) <= tolerances[:, None])
+    right[~right.any(axis=1), 0] = True
+    return _Examples(features, possible, right)
+
+
+class _Hidden(nn.Module):
+    """`OffsetNetwork` as it is trained."""
+
+    def __init__(self, hidden: int, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.hidden, self.output = nn.Linear(FEATURES, hidden), nn.Linear(hidden, 1, bias=False)
+        self.mean, self.deviation = mean, deviation
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.output(torch.tanh(self.hidden((features - self.mean) / self.deviation)))[..., 0]
+        return logits
+
+    @torch.no_grad()
+    def finished(self) -> OffsetNetwork:
+        """For features as they are."""
+        weight = self.hidden.weight / self.deviation
+        bias = self.hidden.bias - weight @ self.mean
+        return OffsetNetwork(weight.numpy(), bias.numpy(), self.output.weight[0].numpy())
+
+
+def _fitted(examples: Sequence[_Examples], settings: OffsetsConfig) -> OffsetNetwork:
+    """The network after some passes over all notes, in an order that the seed decides."""
+    features, possible, right = (
+        torch.from_numpy(np.concatenate([getattr(one, name) for one in examples]))
+        for name in _Examples._fields
+    )
+    of_choices = features[possible]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = _Hidden(settings.hidden, of_choices.mean(0), of_choices.std(0) + 1e-3)
+        optimiser = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+        updates = _EPOCHS * (len(features) // _BATCH)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=updates + 1)
+        for _ in range(_EPOCHS):
+            order = torch.randperm(len(features))
+            for first in range(0, len(order) - _BATCH + 1, _BATCH):
+                batch = order[first : first + _BATCH]
+                logits = network(features[batch]).masked_fill(~possible[batch], _NOT_POSSIBLE)
+                of_right = logits.masked_fill(~right[batch], _NOT_POSSIBLE)
+                loss = (logits.logsumexp(1) - of_right.logsumexp(1)).mean()
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+    return network.finished()

@@ -1,0 +1,60 @@
+"""The network that chooses offsets learns how late the dampers of a recording are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import TINY
+from partranscribe.errors import DataError
+from partranscribe.model import Par
+from partranscribe.notes import Note, in_order
+from partranscribe.offsets import chosen
+from partranscribe.training import offsets
+from partranscribe.training.augment import Augmenter
+from partranscribe.training.offsets import OffsetsConfig, train_offsets
+
+
+def piece(seed: int, late: float) -> tuple[list[Note], list[Note]]:
+    """Chords that end where the next begin, as they are heard where dampers are late, and as they are."""
+    rng = np.random.default_rng(seed)
+    begins = np.cumsum(rng.choice([0.2, 0.4, 0.6], 80))
+    heard, there = [], []
+    for begin, end in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True):
+        for pitch in rng.choice(np.arange(40, 90), 3, replace=False).tolist():
+            there.append(Note(begin, end, pitch, 64))
+            heard.append(Note(begin, end + late, pitch, 64))
+    return in_order(heard), in_order(there)
+
+
+def learnt(monkeypatch: pytest.MonkeyPatch, lively: Par, pieces: Sequence[Any], **settings: Any) -> Any:
+    monkeypatch.setattr(offsets, "_transcribed", lambda *_: iter(pieces))
+    source: Any = None
+    return train_offsets(lively, TINY, source, Augmenter(), OffsetsConfig(passages=len(pieces), **settings))
+
+
+def test_late_ends_are_learnt_and_prompt_ones_left(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
+    pieces = [piece(seed, 0.15 if seed % 2 else 0.0) for seed in range(16)]
+    network = learnt(monkeypatch, lively, pieces)
+    for seed, late in ((100, 0.15), (101, 0.0)):
+        heard, there = piece(seed, late)
+        ends = zip(chosen(heard, network), there, strict=True)
+        right = np.mean([abs(one.offset - other.offset) < 0.05 for one, other in ends])
+        assert right > 0.95
+
+
+def test_the_same_seed_gives_the_same_network(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
+    pieces = [piece(seed, 0.1) for seed in range(3)]
+    first, again, other = (learnt(monkeypatch, lively, pieces, seed=seed, hidden=3) for seed in (1, 1, 2))
+    for one, same, different in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(one, same)
+        assert not np.array_equal(one, different)
+    assert first.bias.shape == (3,)
+
+
+def test_too_few_notes_are_named(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
+    with pytest.raises(DataError, match="too few notes were found to learn from"):
+        learnt(monkeypatch, lively, [])
