@@ -176,8 +176,9 @@ def load_offsets(info: CheckpointInfo) -> OffsetNetwork | None:
         are_numbers = all(file.get_slice(key).get_dtype() in _STORED for key in OFFSETS)
         found = [_single(_stored(info.path, file, key)) for key in OFFSETS] if are_numbers else []
     shapes = [part.shape for part in found]
-    hidden = shapes[-1] if shapes else ()
-    if shapes != [(*hidden, FEATURES), hidden, hidden] or not all(np.isfinite(part).all() for part in found):
+    hidden = found[-1].size if found else 0
+    fits = shapes == [(hidden, FEATURES), (hidden,), (hidden,)]
+    if not fits or not all(np.isfinite(part).all() for part in found):
         fact = f"a network that chooses offsets that is none ({shapes or 'no numbers'})"
         raise CheckpointError(f"{info.path}: {fact}; export it again")
     return OffsetNetwork(*found)

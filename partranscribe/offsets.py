@@ -128,6 +128,9 @@ class _Recording:
         self.beginnings: _Floats = np.bincount(self.group, self.onsets) / self.sizes
         self.loudest = np.maximum.reduceat(self.velocities, np.flatnonzero(is_new))
         self.sorted_offsets = np.sort(self.offsets)
+        # The last beginning until the end of each note, or shortly after it; how much later the note ends.
+        self.last = np.searchsorted(self.beginnings, self.offsets + _NEAR, side="right") - 1
+        self.lags = self.offsets - self.beginnings[self.last]
 
     @cached_property
     def semitones(self) -> NDArray[np.int8]:
@@ -148,12 +151,10 @@ class _Recording:
     @cached_property
     def summary(self) -> _Floats:
         """What is the same for all choices: (_OF_A_RECORDING,)."""
-        last = np.searchsorted(self.beginnings, self.offsets + _NEAR, side="right") - 1
-        lags = self.offsets - self.beginnings[last]
         free = self.strikes - self.offsets > _NEAR  # not cut by another note of their key
-        count = int(free.sum())
-        at_beginnings = int((free & (np.abs(lags) <= _NEAR)).sum()) / max(count, 1)
-        late = np.histogram(lags[free & (np.abs(lags) > _NEAR)], _LAGS)[0] / (count + 5)
+        lags, count = self.lags[free], int(free.sum())
+        at_beginnings = int((lags <= _NEAR).sum()) / max(count, 1)
+        late = np.histogram(lags[lags > _NEAR], _LAGS)[0] / (count + 5)
         chance = np.mean([self._share_at_beginnings(free, later) for later in (0.23, 0.31, 0.37, 0.43, 0.53)])
         beyond = (self._share_at_beginnings(free, 0.0) - chance) / (1.001 - chance)
         gaps = np.diff(self.onsets)
@@ -190,8 +191,7 @@ class _Recording:
         group, strike = self.group[part, None], self.strikes[part, None]
         count = len(self.beginnings)
         before = np.searchsorted(self.beginnings, heard - _NEAR) - 1
-        last = np.searchsorted(self.beginnings, heard + _NEAR, side="right") - 1
-        lag = heard - self.beginnings[last]
+        last, lag = self.last[part, None], self.lags[part, None]
         is_there = lag <= _NEAR
         places = np.hstack(
             (np.where(is_there, last, -1), before - np.arange(_BEFORE), last + 1 + np.arange(_AFTER))
@@ -237,7 +237,7 @@ class _Recording:
             np.log(_SHORT + np.maximum(until_next, 0.0)),
             lag.clip(0, 1),
             next_beginning.clip(0, 1),
-            np.abs(lag) <= _NEAR,
+            is_there,
             (keys - 40) / 20,
             (velocity - 64) / 25,
             until_strike.clip(max=2),

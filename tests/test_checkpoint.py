@@ -386,7 +386,7 @@ def test_a_network_that_chooses_offsets_is_kept_as_it_is(tmp_path: Path, lively:
     load_checkpoint(path)
 
 
-@pytest.mark.parametrize("wrong", ["none", "shape", "hidden", "infinite", "kind"])
+@pytest.mark.parametrize("wrong", ["none", "shape", "hidden", "axes", "infinite", "kind"])
 def test_a_network_that_chooses_no_offsets_is_named(tmp_path: Path, lively: Par, wrong: str) -> None:
     path, asks = tmp_path / "odd.safetensors", replace(TINY, decode=DecodeConfig(choose_offsets=True))
     weight, bias, output = (np.full(size, 0.1, np.float32) for size in ((3, FEATURES), 3, 3))
@@ -394,6 +394,7 @@ def test_a_network_that_chooses_no_offsets_is_named(tmp_path: Path, lively: Par,
         "none": None,
         "shape": OffsetNetwork(weight[:, 1:], bias, output),
         "hidden": OffsetNetwork(weight, bias, output[1:]),
+        "axes": OffsetNetwork(weight[None], bias[None], output[None]),
         "infinite": OffsetNetwork(weight, bias * np.float32(np.inf), output),
         "kind": OffsetNetwork(weight, bias, output.astype(np.int32)),
     }[wrong]

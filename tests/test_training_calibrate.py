@@ -53,7 +53,7 @@ def test_recordings_of_several_lengths_are_measured_as_each_by_itself(lively: Pa
     assert all(score.note.recall == 1.0 for score in each)  # what begins at the very end is not asked for
 
 
-def test_velocities_are_measured_as_they_are_transcribed(lively: Par) -> None:
+def test_velocities_are_measured_as_they_are_heard(lively: Par) -> None:
     pieces = recordings(lively, DecodeConfig())
     held_out = hold_out(lively, TINY, pieces)
     as_heard = measure(held_out, DecodeConfig(between_frames=True))

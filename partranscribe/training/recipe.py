@@ -265,14 +265,10 @@ def train(
         known = before.settings if "note" not in heard else None
         others = loaded.trained(recipe.played, augmenters["note"]) if loaded.held_out and not known else []
         path = run / "checkpoint.safetensors"
-        passages = loaded.source(recipe.played, "note") if recipe.offsets.passages else None
-        learn = (
-            None
-            if passages is None
-            else partial(
-                train_offsets, source=passages, augmenter=augmenters["note"], settings=recipe.offsets
-            )
-        )
+        learn = None
+        if recipe.offsets.passages:
+            passages, augmenter = loaded.source(recipe.played, "note"), augmenters["note"]
+            learn = partial(train_offsets, source=passages, augmenter=augmenter, settings=recipe.offsets)
         export(model, config, loaded.held_out, others, path, recipe.name, told, report, known, learn)
 
 
