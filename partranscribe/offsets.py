@@ -2,10 +2,11 @@
 
 The network hears when a string falls silent; when its key was let go differs by how late the dampers of a
 piano are, and where notes follow each other closely one damper hides another. Over a whole recording more is
-known. Pieces that were entered note by note end most notes where others begin, which shows by how exactly the
+known. Pieces that were entered note by note end most notes where others begin, and show by how exactly the
 notes of chords begin together; and notes that end late by the same time again and again tell of late dampers.
 So a note may end where the network heard it, or where one of the notes around that moment begins, and a small
-network of its own, trained on what a trained network decodes, chooses. This is not of the paper.
+network of its own, trained on what a trained network decodes, chooses. Of performances it learns to leave the
+ends as they were heard. This is not of the paper.
 """
 
 from __future__ import annotations
@@ -34,6 +35,16 @@ _BEFORE, _AFTER = 4, 3  # beginnings around the end that was heard, where a note
 _CHOICES = 1 + _BEFORE + _AFTER
 _EARLIEST, _LATEST = 0.6, 2.0  # seconds before and after the end that was heard
 _SHORTEST = 0.04  # seconds that a note lasts at least where its end is moved back
+_CHORD = 0.05  # seconds at most between notes of one chord
+_USUAL_GAPS = (
+    0.001,
+    0.001,
+    0.004,
+    0.004,
+    0.008,
+    0.008,
+)  # seconds, by which a recording with few chords is told
+_EXACT = 0.001  # seconds, added to gaps of which logarithms are taken
 _FAR = 30  # semitones, where no note begins
 _SHORT = 0.03  # seconds, added to those of which logarithms are taken
 _TOGETHER = 2048  # notes whose choices are weighed at once
@@ -158,14 +169,12 @@ class _Recording:
         chance = np.mean([self._share_at_beginnings(free, later) for later in (0.23, 0.31, 0.37, 0.43, 0.53)])
         beyond = (self._share_at_beginnings(free, 0.0) - chance) / (1.001 - chance)
         gaps = np.diff(self.onsets)
-        chords = gaps[gaps < 2 * _NEAR]
-        exact = [
-            (np.sum(chords < near) + prior) / (len(chords) + 10) for near, prior in ((0.012, 6), (0.004, 3))
-        ]
+        uneven = np.concatenate((gaps[gaps < _CHORD], _USUAL_GAPS))
         intervals = np.diff(self.beginnings)
         return np.array(
             [
-                *exact,
+                np.log(_EXACT + np.median(uneven)),
+                np.log(_EXACT + np.minimum(uneven, _NEAR).mean()),
                 beyond,
                 at_beginnings,
                 chance,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,17 @@ def piece(seed: int, late: float) -> tuple[list[Note], list[Note]]:
     return in_order(heard), in_order(there)
 
 
+def performed(piece: tuple[list[Note], list[Note]], seed: int) -> tuple[list[Note], list[Note]]:
+    """The same with notes of chords that begin up to 40 ms later than the first."""
+    rng = np.random.default_rng(seed)
+    later = rng.uniform(0, 0.04, len(piece[0])).tolist()
+    heard, there = (
+        in_order([replace(note, onset=note.onset + gap) for note, gap in zip(notes, later, strict=True)])
+        for notes in piece
+    )
+    return heard, there
+
+
 def learnt(monkeypatch: pytest.MonkeyPatch, lively: Par, pieces: Sequence[Any], **settings: Any) -> Any:
     monkeypatch.setattr(offsets, "_transcribed", lambda *_: iter(pieces))
     source: Any = None
@@ -44,6 +56,23 @@ def test_late_ends_are_learnt_and_prompt_ones_left(monkeypatch: pytest.MonkeyPat
         ends = zip(chosen(heard, network), there, strict=True)
         right = np.mean([abs(one.offset - other.offset) < 0.05 for one, other in ends])
         assert right > 0.95
+
+
+def test_performances_are_left_as_they_were_heard(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
+    """Even where their ends are as late as those of pieces that were entered note by note."""
+    pieces = [piece(seed, 0.15) for seed in range(16)]
+    pieces += [performed(piece(seed, 0.15), seed) for seed in range(16, 32)]
+    network = learnt(monkeypatch, lively, pieces)
+    entered, _ = piece(100, 0.15)
+    heard, _ = performed(piece(100, 0.15), 100)
+    moved, left = (
+        np.mean(
+            [one.offset != other.offset for one, other in zip(notes, chosen(notes, network), strict=True)]
+        )
+        for notes in (entered, heard)
+    )
+    assert moved > 0.95
+    assert left < 0.05
 
 
 def test_the_same_seed_gives_the_same_network(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..config import Config
 from ..errors import DataError
 from ..model import Par
-from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, note_array
+from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, NoteArray, note_array
 from ..notes import Note, in_order
 from ..offsets import FEATURES, OffsetNetwork, choices_of
 from ..score import match
@@ -28,6 +28,7 @@ _ONSETS_MOVED, _OFFSETS_MOVED = (
     0.008,
     0.015,
 )  # seconds of standard deviation at most, as real pianos are uneven
+_CHORD, _TOGETHER = 0.05, 0.001  # seconds between notes of one chord, and of one that was entered
 _FEWEST = 20  # notes of a passage that is of use
 _BATCH, _EPOCHS = 512, 12
 _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
@@ -61,7 +62,8 @@ class _Examples(NamedTuple):
     Args:
         features: of each choice: (notes, choices, FEATURES).
         possible: (notes, choices).
-        right: which choices are the end of the note; where none is, the one that was heard: (notes, choices).
+        right: which choices are the end of the note: (notes, choices). The one that was heard where none is,
+            and in performances, where beginnings tell too little of ends.
     """
 
     features: NDArray[np.float32]
@@ -145,8 +147,17 @@ def _examples(estimate: Sequence[Note], reference: Sequence[Note]) -> _Examples:
     lengths = ends[:, OFFSET_COLUMN] - ends[:, ONSET_COLUMN]
     tolerances = np.maximum(_RIGHT, _RIGHT_SHARE * lengths)
     right = possible & (np.abs(seconds - ends[:, OFFSET_COLUMN, None]) <= tolerances[:, None])
+    if not _is_entered(wanted):
+        right[:] = False
     right[~right.any(axis=1), 0] = True
     return _Examples(features, possible, right)
+
+
+def _is_entered(reference: NoteArray) -> bool:
+    """Whether a piece was entered note by note: half of its chords and more begin exactly together."""
+    gaps = np.diff(np.sort(reference[:, ONSET_COLUMN]))
+    chords = gaps[gaps < _CHORD]
+    return len(chords) > 0 and bool(np.median(chords) < _TOGETHER)
 
 
 class _Hidden(nn.Module):
