@@ -77,11 +77,13 @@ def test_performances_are_left_as_they_were_heard(monkeypatch: pytest.MonkeyPatc
 
 def test_the_same_seed_gives_the_same_network(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
     pieces = [piece(seed, 0.1) for seed in range(3)]
-    first, again, other = (learnt(monkeypatch, lively, pieces, seed=seed, hidden=3) for seed in (1, 1, 2))
+    first, again, other = (
+        learnt(monkeypatch, lively, pieces, seed=seed, networks=2, hidden=3) for seed in (1, 1, 2)
+    )
     for one, same, different in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(one, same)
         assert not np.array_equal(one, different)
-    assert first.bias.shape == (3,)
+    assert first.bias.shape == (6,)
 
 
 def test_too_few_notes_are_named(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:

@@ -42,18 +42,22 @@ class OffsetsConfig:
     Args:
         passages: how many are heard; 0 leaves offsets where the note network ends its notes.
         seconds: of each. What tells of a recording as a whole takes some notes to show.
-        hidden: units of the network.
-        seed: of its weights and of the passages.
+        networks: how many are fitted, each from weights of its own; their mean chooses.
+        hidden: units of each.
+        seed: of their weights and of the passages.
     """
 
     passages: int = 0
     seconds: float = 45.0
+    networks: int = 4
     hidden: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.passages, self.seed) < 0 or self.hidden < 1 or not self.seconds > 0:
-            raise ValueError("passages and seed are not from 0 on, or hidden and seconds not above 0")
+        if min(self.passages, self.seed) < 0:
+            raise ValueError("passages and seed are not from 0 on")
+        if min(self.networks, self.hidden) < 1 or not self.seconds > 0:
+            raise ValueError("networks, hidden and seconds are not above 0")
 
 
 class _Examples(NamedTuple):
@@ -181,27 +185,36 @@ class _Hidden(nn.Module):
 
 
 def _fitted(examples: Sequence[_Examples], settings: OffsetsConfig) -> OffsetNetwork:
-    """The network after some passes over all notes, in an order that the seed decides."""
+    """The mean of some networks after some passes over all notes, in an order that the seed decides."""
     features, possible, right = (
         torch.from_numpy(np.concatenate([getattr(one, name) for one in examples]))
         for name in _Examples._fields
     )
     of_choices = features[possible]
+    mean, deviation = of_choices.mean(0), of_choices.std(0) + 1e-3
+    networks = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = _Hidden(settings.hidden, of_choices.mean(0), of_choices.std(0) + 1e-3)
-        optimiser = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-        updates = _EPOCHS * (len(features) // _BATCH)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=updates + 1)
-        for _ in range(_EPOCHS):
-            order = torch.randperm(len(features))
-            for first in range(0, len(order) - _BATCH + 1, _BATCH):
-                batch = order[first : first + _BATCH]
-                logits = network(features[batch]).masked_fill(~possible[batch], _NOT_POSSIBLE)
-                of_right = logits.masked_fill(~right[batch], _NOT_POSSIBLE)
-                loss = (logits.logsumexp(1) - of_right.logsumexp(1)).mean()
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-    return network.finished()
+        for _ in range(settings.networks):
+            network = _Hidden(settings.hidden, mean, deviation)
+            _fit(network, features, possible, right)
+            networks.append(network.finished())
+    weight, bias, output = (np.concatenate(parts) for parts in zip(*networks, strict=True))
+    return OffsetNetwork(weight, bias, (output / len(networks)).astype(np.float32))
+
+
+def _fit(network: _Hidden, features: Tensor, possible: Tensor, right: Tensor) -> None:
+    optimiser = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    updates = _EPOCHS * (len(features) // _BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=updates + 1)
+    for _ in range(_EPOCHS):
+        order = torch.randperm(len(features))
+        for first in range(0, len(order) - _BATCH + 1, _BATCH):
+            batch = order[first : first + _BATCH]
+            logits = network(features[batch]).masked_fill(~possible[batch], _NOT_POSSIBLE)
+            of_right = logits.masked_fill(~right[batch], _NOT_POSSIBLE)
+            loss = (logits.logsumexp(1) - of_right.logsumexp(1)).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
