@@ -24,7 +24,7 @@ from .data import Source, drawn
 
 _AT_ONCE = 16  # passages that are decoded
 _RIGHT, _RIGHT_SHARE = 0.045, 0.18  # seconds, and of the duration: a tenth less than the measure forgives
-# Seconds of standard deviation at most. Goebl and Bresin (2003) saw a Disklavier play tones 20 ms early to 30 late.
+# Seconds of standard deviation at most: a Disklavier plays tones 20 ms early to 30 late (Goebl, Bresin 2003).
 _ONSETS_MOVED, _OFFSETS_MOVED = 0.012, 0.015
 _CHORD, _TOGETHER = 0.05, 0.001  # seconds between notes of one chord, and of one that was entered
 _FEWEST = 20  # notes of a passage that is of use
