@@ -36,14 +36,7 @@ _CHOICES = 1 + _BEFORE + _AFTER
 _EARLIEST, _LATEST = 0.6, 2.0  # seconds before and after the end that was heard
 _SHORTEST = 0.04  # seconds that a note lasts at least where its end is moved back
 _CHORD = 0.05  # seconds at most between notes of one chord
-_USUAL_GAPS = (
-    0.001,
-    0.001,
-    0.004,
-    0.004,
-    0.008,
-    0.008,
-)  # seconds, by which a recording with few chords is told
+_USUAL_GAPS = 6 * (0.01,)  # seconds, as performances have them: of few chords nothing can be told
 _EXACT = 0.001  # seconds, added to gaps of which logarithms are taken
 _FAR = 30  # semitones, where no note begins
 _SHORT = 0.03  # seconds, added to those of which logarithms are taken
