@@ -19,7 +19,7 @@ from partranscribe.notes import Note
 from partranscribe.score import average
 from partranscribe.torch_decode import initial_state
 from partranscribe.torch_frontend import TorchLogMel
-from partranscribe.training.calibrate import calibrate, hold_out, measure, validate_quickly
+from partranscribe.training.calibrate import calibrate, found_in, hold_out, measure, validate_quickly
 from partranscribe.training.data import Recording
 
 RATE = 16_000
@@ -88,6 +88,9 @@ def test_only_the_beginnings_count(lively: Par) -> None:
 def test_the_settings_behind_the_references_are_found(lively: Par, changes: dict[str, float]) -> None:
     wanted = replace(DecodeConfig(), **changes)  # type: ignore[arg-type]
     pieces = recordings(lively, wanted)
+    # With another engine, or in other windows, a note may begin or not where two logits nearly tie.
+    notes = found_in(hold_out(lively, TINY, pieces), replace(wanted, between_frames=True))
+    pieces = [replace(piece, notes=note_array(found)) for piece, found in zip(pieces, notes, strict=True)]
     plain = measure(hold_out(lively, TINY, pieces), DecodeConfig(between_frames=True))
     found = calibrate(hold_out(lively, TINY, pieces))
     assert found.settings.between_frames

@@ -338,11 +338,20 @@ def test_offsets_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest.M
     assert not checkpoint_info(tmp_path / "third" / "checkpoint.safetensors").config.decode.choose_offsets
 
 
-@pytest.mark.parametrize("wrong", ["passages = -1", "hidden = 0", "seconds = 0.0", "notes = 3"])
-def test_settings_of_offsets_that_cannot_be_are_named(tmp_path: Path, wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "fact"),
+    [
+        ("passages = -1", "not from 0 on"),
+        ("networks = 0", "not above 0"),
+        ("hidden = 0", "not above 0"),
+        ("seconds = 0.0", "not above 0"),
+        ("notes = 3", "unknown setting"),
+    ],
+)
+def test_settings_of_offsets_that_cannot_be_are_named(tmp_path: Path, wrong: str, fact: str) -> None:
     recipe = small_recipe(tmp_path, 1, 1)
     recipe.write_text(f"{recipe.read_text()}[offsets]\n{wrong}\n")
-    with pytest.raises(RecipeError, match=r"small\.toml: .*(not from 0 on|unknown setting)"):
+    with pytest.raises(RecipeError, match=rf"small\.toml: .*{fact}"):
         read_recipe(recipe)
 
 

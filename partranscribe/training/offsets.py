@@ -53,9 +53,9 @@ class OffsetsConfig:
 
     def __post_init__(self) -> None:
         if min(self.passages, self.seed) < 0:
-            raise ValueError("passages and seed are not from 0 on")
+            raise ValueError("passages or seed are not from 0 on")
         if min(self.networks, self.hidden) < 1 or not self.seconds > 0:
-            raise ValueError("networks, hidden and seconds are not above 0")
+            raise ValueError("networks, hidden or seconds are not above 0")
 
 
 class _Examples(NamedTuple):
