@@ -115,6 +115,16 @@ def choices_of(table: NoteArray) -> Iterator[Choices]:
         yield recording.choices(slice(first, first + _TOGETHER))
 
 
+def gaps_in_chords(onsets: _Floats) -> _Floats:
+    """Seconds from each note of a chord to its next one.
+
+    Args:
+        onsets: seconds, in order.
+    """
+    gaps = np.diff(onsets)
+    return gaps[gaps < _CHORD]
+
+
 class _Recording:
     """What the offsets of a recording are weighed by.
 
@@ -161,8 +171,7 @@ class _Recording:
         late = np.histogram(lags[lags > _NEAR], _LAGS)[0] / (count + 5)
         chance = np.mean([self._share_at_beginnings(free, later) for later in (0.23, 0.31, 0.37, 0.43, 0.53)])
         beyond = (self._share_at_beginnings(free, 0.0) - chance) / (1.001 - chance)
-        gaps = np.diff(self.onsets)
-        uneven = np.concatenate((gaps[gaps < _CHORD], _USUAL_GAPS))
+        uneven = np.concatenate((gaps_in_chords(self.onsets), _USUAL_GAPS))
         intervals = np.diff(self.beginnings)
         return np.array(
             [

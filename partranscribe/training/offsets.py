@@ -16,7 +16,7 @@ from ..errors import DataError
 from ..model import Par
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, NoteArray, note_array
 from ..notes import Note, in_order
-from ..offsets import FEATURES, OffsetNetwork, choices_of
+from ..offsets import FEATURES, OffsetNetwork, choices_of, gaps_in_chords
 from ..score import match
 from .augment import Augmenter
 from .calibrate import found_in, hold_out
@@ -26,7 +26,7 @@ _AT_ONCE = 16  # passages that are decoded
 _RIGHT, _RIGHT_SHARE = 0.045, 0.18  # seconds, and of the duration: a tenth less than the measure forgives
 # Seconds of standard deviation at most: a Disklavier plays tones 20 ms early to 30 late (Goebl, Bresin 2003).
 _ONSETS_MOVED, _OFFSETS_MOVED = 0.012, 0.015
-_CHORD, _TOGETHER = 0.05, 0.001  # seconds between notes of one chord, and of one that was entered
+_EXACTLY = 0.001  # seconds between notes of a chord that was entered
 _FEWEST = 20  # notes of a passage that is of use
 _BATCH, _EPOCHS = 512, 12
 _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
@@ -149,17 +149,15 @@ def _examples(estimate: Sequence[Note], reference: Sequence[Note]) -> _Examples:
     lengths = ends[:, OFFSET_COLUMN] - ends[:, ONSET_COLUMN]
     tolerances = np.maximum(_RIGHT, _RIGHT_SHARE * lengths)
     right = possible & (np.abs(seconds - ends[:, OFFSET_COLUMN, None]) <= tolerances[:, None])
-    if not _is_entered(wanted):
-        right[:] = False
+    right &= _is_entered(wanted)
     right[~right.any(axis=1), 0] = True
     return _Examples(features, possible, right)
 
 
 def _is_entered(reference: NoteArray) -> bool:
     """Whether a piece was entered note by note: half of its chords and more begin exactly together."""
-    gaps = np.diff(np.sort(reference[:, ONSET_COLUMN]))
-    chords = gaps[gaps < _CHORD]
-    return len(chords) > 0 and bool(np.median(chords) < _TOGETHER)
+    gaps = gaps_in_chords(np.sort(reference[:, ONSET_COLUMN]))
+    return len(gaps) > 0 and bool(np.median(gaps) < _EXACTLY)
 
 
 class _Hidden(nn.Module):
