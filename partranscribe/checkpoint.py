@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,15 +19,18 @@ from .config import Config
 from .errors import CheckpointError
 from .frontend import LogMel, mel_filters
 from .machine import default_threads
-from .offsets import FEATURES, OffsetNetwork
+from .offsets import FEATURES, OffsetNetwork, Units
 from .paths import sha256_of
+from .rhythm import RHYTHM_FEATURES
 from .weights import COUNTS, Weights, is_trained, weight_shapes
 
 FORMAT = "partranscribe-checkpoint"
 FORMAT_VERSION = 1
 
 FILTERS = ("front_end.filters.index", "front_end.filters.weight")
-OFFSETS = ("offsets.hidden.weight", "offsets.hidden.bias", "offsets.output.weight")
+OFFSETS = {  # of each part of `OffsetNetwork`, its units
+    part: tuple(f"offsets.{part}.{name}" for name in Units._fields) for part in OffsetNetwork._fields
+}
 
 _STORED = ("F32", "F16", "BF16", "F64")  # what weights may be stored in
 
@@ -170,18 +173,26 @@ def load_offsets(info: CheckpointInfo) -> OffsetNetwork | None:
     if not info.config.decode.choose_offsets:
         return None
     with _opened(info.path) as file:
-        if not set(OFFSETS) <= set(file.keys()):
+        if not {key for keys in OFFSETS.values() for key in keys} <= set(file.keys()):
             fact = "its settings ask for a network that chooses offsets, and there is none"
             raise CheckpointError(f"{info.path}: {fact}; export it again, or decode without choose_offsets")
-        are_numbers = all(file.get_slice(key).get_dtype() in _STORED for key in OFFSETS)
-        found = [_single(_stored(info.path, file, key)) for key in OFFSETS] if are_numbers else []
+        return OffsetNetwork(
+            choice=_units(info.path, file, OFFSETS["choice"], FEATURES),
+            entered=_units(info.path, file, OFFSETS["entered"], RHYTHM_FEATURES),
+        )
+
+
+def _units(path: Path, file: Any, keys: Sequence[str], features: int) -> Units:
+    """Those of some names, if they are of so many features."""
+    are_numbers = all(file.get_slice(key).get_dtype() in _STORED for key in keys)
+    found = [_single(_stored(path, file, key)) for key in keys] if are_numbers else []
     shapes = [part.shape for part in found]
     hidden = found[-1].size if found else 0
-    fits = shapes == [(hidden, FEATURES), (hidden,), (hidden,)]
+    fits = shapes == [(hidden, features), (hidden,), (hidden,)]
     if not fits or not all(np.isfinite(part).all() for part in found):
-        fact = f"a network that chooses offsets that is none ({shapes or 'no numbers'})"
-        raise CheckpointError(f"{info.path}: {fact}; export it again")
-    return OffsetNetwork(*found)
+        fact = f"a network that chooses offsets that is none ({keys[0]}: {shapes or 'no numbers'})"
+        raise CheckpointError(f"{path}: {fact}; export it again")
+    return Units(*found)
 
 
 def load_front_end(info: CheckpointInfo) -> LogMel:
@@ -211,7 +222,7 @@ def _single(stored: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def _weights_in(file: Any) -> list[str]:
     """Names of what a checkpoint holds of its model, beside counts."""
-    others = (*FILTERS, *OFFSETS)
+    others = {*FILTERS, *(key for keys in OFFSETS.values() for key in keys)}
     return [key for key in file.keys() if key not in others and not key.endswith(COUNTS)]  # noqa: SIM118
 
 

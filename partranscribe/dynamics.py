@@ -3,12 +3,12 @@
 How hard a key was struck is heard with errors: of the moment, and of the piano, of which some keys and some
 registers sound louder than others when struck alike. So what is heard of a note is taken as
 
-    mean of the recording + phrase + own + (key + register + moment)
+    mean of the recording + phrase + chord + own + (key + register + moment)
 
 with the errors in brackets. All are normally distributed; notes that are near each other in time and in pitch
-are of a phrase and about as loud, and the error of a key or of a register stays the same throughout. The
-velocity that is expected, given all that was heard, is a regression with a Gaussian process. This is not of
-the paper.
+are of a phrase and about as loud, those of a chord whatever their pitch, and the error of a key or of a
+register stays the same throughout. The velocity that is expected, given all that was heard, is a regression
+with a Gaussian process. This is not of the paper.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from .note_array import ONSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN, NoteArray, note_array
 from .notes import LOWEST_PITCH, PITCHES, Note
+from .rhythm import beginnings_of
 
 # Standard deviations in MIDI velocity, and how far apart notes are that have little to do with each other.
 # Chosen on recordings that calibrate decoding; see docs/training-log.md.
 _PHRASE, _PHRASE_SECONDS, _PHRASE_SEMITONES = 8.0, 5.0, 7.0
+_CHORD = 3.0
 _OWN = 3.5
 _KEY = 2.5
 _REGISTER, _REGISTER_SEMITONES = 1.0, 12.0
@@ -81,6 +83,8 @@ class _Part(NamedTuple):
         seconds = _distances(table[:, ONSET_COLUMN]) / _PHRASE_SECONDS
         semitones = _distances(table[:, PITCH_COLUMN]) / _PHRASE_SEMITONES
         covariance = _PHRASE**2 * np.exp(-seconds - semitones**2 / 2)
+        chord = beginnings_of(table[:, ONSET_COLUMN]).group
+        covariance += _CHORD**2 * (chord[:, None] == chord)
         covariance[np.diag_indices_from(covariance)] += _OWN**2 + _MOMENT**2
         solved = np.linalg.solve(covariance, np.column_stack((heard, np.eye(len(keys))[key])))
         return cls(heard, keys, key, solved)

@@ -2,15 +2,16 @@
 
 The network hears when a string falls silent; when its key was let go differs by how late the dampers of a
 piano are, and where notes follow each other closely one damper hides another. Over a whole recording more is
-known. Pieces that were entered note by note end most notes where others begin, and show by how exactly the
-notes of chords begin together; and notes that end late by the same time again and again tell of late dampers.
-So a note may end where the network heard it, or where one of the notes around that moment begins, and a small
-network of its own, trained on what a trained network decodes, chooses. Of performances it learns to leave the
-ends as they were heard. This is not of the paper.
+known. Pieces that were entered note by note end most notes where others begin, and notes that end late by the
+same time again and again tell of late dampers. So there a note may end where the network heard it, or where
+one of the notes around that moment begins, and a small network of its own, trained on what a trained network
+decodes, chooses. Another tells by their rhythm which pieces these are (`partranscribe/rhythm.py`); of others
+the ends stay as they were heard. This is not of the paper.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -29,33 +30,28 @@ from .note_array import (
     note_array,
 )
 from .notes import LOWEST_PITCH, PITCHES, Note
+from .rhythm import FEW, NEAR, Floats, beginnings_of, density, features_of_rhythm, gaps_in_chords
 
-_NEAR = 0.03  # seconds between onsets that are one beginning, and from an offset to a beginning that is there
 _BEFORE, _AFTER = 4, 3  # beginnings around the end that was heard, where a note may end as well
 _CHOICES = 1 + _BEFORE + _AFTER
 _EARLIEST, _LATEST = 0.6, 2.0  # seconds before and after the end that was heard
 _SHORTEST = 0.04  # seconds that a note lasts at least where its end is moved back
-_CHORD = 0.05  # seconds at most between notes of one chord
-_USUAL_GAPS = 6 * (0.01,)  # seconds, as performances have them: of few chords nothing can be told
-_EXACT = 0.001  # seconds, added to gaps of which logarithms are taken
 _FAR = 30  # semitones, where no note begins
 _SHORT = 0.03  # seconds, added to those of which logarithms are taken
 _TOGETHER = 2048  # notes whose choices are weighed at once
 
 _OF_A_CHOICE = 21
 _LAGS = (0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.4)
-_OF_A_RECORDING = 8 + len(_LAGS) - 1
+_OF_A_RECORDING = 6 + len(_LAGS) - 1
 FEATURES = _CHOICES + _OF_A_CHOICE + _OF_A_RECORDING
 """Numbers by which a choice is weighed."""
 
-_Floats = NDArray[np.float64]
 
-
-class OffsetNetwork(NamedTuple):
-    """One layer of hidden units with tanh, and their sum: how likely each choice is.
+class Units(NamedTuple):
+    """One layer of hidden units with tanh, and their sum.
 
     Args:
-        weight, bias: of the hidden units: (hidden, FEATURES) and (hidden,).
+        weight, bias: of the hidden units: (hidden, features) and (hidden,).
         output: weights of their sum: (hidden,).
     """
 
@@ -64,11 +60,23 @@ class OffsetNetwork(NamedTuple):
     output: NDArray[np.float32]
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of each choice of each note, (notes, choices), from its features (notes, choices, FEATURES)."""
+        """The sum for each of some features (..., features): (...)."""
         # Not a matrix product of BLAS, whose threads would wait for cores that other recordings are on.
-        hidden = np.tanh(np.einsum("ncf,hf->nch", features, self.weight) + self.bias)
-        logits: NDArray[np.float32] = np.einsum("nch,h->nc", hidden, self.output)
+        hidden = np.tanh(np.einsum("...f,hf->...h", features, self.weight) + self.bias)
+        logits: NDArray[np.float32] = np.einsum("...h,h->...", hidden, self.output)
         return logits
+
+
+class OffsetNetwork(NamedTuple):
+    """What chooses offsets.
+
+    Args:
+        choice: how likely each choice is where a piece was entered note by note, of FEATURES.
+        entered: the log-odds that it was, of RHYTHM_FEATURES.
+    """
+
+    choice: Units
+    entered: Units
 
 
 class Choices(NamedTuple):
@@ -80,7 +88,7 @@ class Choices(NamedTuple):
         features: what tells how likely that is: (notes, choices, FEATURES).
     """
 
-    seconds: _Floats
+    seconds: Floats
     possible: NDArray[np.bool_]
     features: NDArray[np.float32]
 
@@ -96,12 +104,32 @@ def chosen(notes: Sequence[Note], network: OffsetNetwork) -> list[Note]:
     """
     if not notes:
         return []
+    table = note_array(notes)
+    entered = entered_probability(table, network.entered)
     offsets: list[float] = []
-    for choices in choices_of(note_array(notes)):
-        logits = np.where(choices.possible, network.logits(choices.features), -np.inf)
-        best = logits.argmax(axis=1)
+    for choices in choices_of(table):
+        logits = np.where(choices.possible, network.choice.logits(choices.features), -np.inf)
+        likely = np.exp(logits - logits.max(axis=1, keepdims=True))
+        likely *= entered / likely.sum(axis=1, keepdims=True)
+        likely[:, 0] += 1 - entered  # as it was heard
+        best = likely.argmax(axis=1)
         offsets += choices.seconds[np.arange(len(best)), best].tolist()
     return [replace(note, offset=offset) for note, offset in zip(notes, offsets, strict=True)]
+
+
+def entered_probability(table: NoteArray, units: Units) -> float:
+    """How likely a piece was entered note by note, not performed: 0..1.
+
+    Without chords that is not known, and the answer is 0.
+
+    Args:
+        table: its notes, by onset; one at least.
+        units: of RHYTHM_FEATURES.
+    """
+    onsets = table[:, ONSET_COLUMN]
+    chords = len(gaps_in_chords(onsets))
+    logit = float(units.logits(features_of_rhythm(onsets)))
+    return chords / (chords + FEW) * (1 + math.tanh(logit / 2)) / 2
 
 
 def choices_of(table: NoteArray) -> Iterator[Choices]:
@@ -115,16 +143,6 @@ def choices_of(table: NoteArray) -> Iterator[Choices]:
         yield recording.choices(slice(first, first + _TOGETHER))
 
 
-def gaps_in_chords(onsets: _Floats) -> _Floats:
-    """Seconds from each note of a chord to its next one.
-
-    Args:
-        onsets: seconds, in order.
-    """
-    gaps = np.diff(onsets)
-    return gaps[gaps < _CHORD]
-
-
 class _Recording:
     """What the offsets of a recording are weighed by.
 
@@ -136,14 +154,15 @@ class _Recording:
         self.onsets, self.offsets = table[:, ONSET_COLUMN], table[:, OFFSET_COLUMN]
         self.keys = table[:, PITCH_COLUMN].astype(int) - LOWEST_PITCH
         self.velocities, self.strikes = table[:, VELOCITY_COLUMN], next_strikes(table)
-        is_new = np.concatenate(([True], np.diff(self.onsets) > _NEAR))
-        self.group = np.cumsum(is_new) - 1  # which beginning each note is of
+        self.beginnings, self.group = beginnings = beginnings_of(self.onsets)
+        self.interval = beginnings.interval
         self.sizes = np.bincount(self.group)
-        self.beginnings: _Floats = np.bincount(self.group, self.onsets) / self.sizes
-        self.loudest = np.maximum.reduceat(self.velocities, np.flatnonzero(is_new))
+        self.loudest = np.maximum.reduceat(
+            self.velocities, np.searchsorted(self.group, range(len(self.sizes)))
+        )
         self.sorted_offsets = np.sort(self.offsets)
         # The last beginning until the end of each note, or shortly after it; how much later the note ends.
-        self.last = np.searchsorted(self.beginnings, self.offsets + _NEAR, side="right") - 1
+        self.last = np.searchsorted(self.beginnings, self.offsets + NEAR, side="right") - 1
         self.lags = self.offsets - self.beginnings[self.last]
 
     @cached_property
@@ -163,26 +182,22 @@ class _Recording:
         return np.sort(self.group + 1j * self.offsets)
 
     @cached_property
-    def summary(self) -> _Floats:
+    def summary(self) -> Floats:
         """What is the same for all choices: (_OF_A_RECORDING,)."""
-        free = self.strikes - self.offsets > _NEAR  # not cut by another note of their key
+        free = self.strikes - self.offsets > NEAR  # not cut by another note of their key
         lags, count = self.lags[free], int(free.sum())
-        at_beginnings = int((lags <= _NEAR).sum()) / max(count, 1)
-        late = np.histogram(lags[lags > _NEAR], _LAGS)[0] / (count + 5)
+        at_beginnings = int((lags <= NEAR).sum()) / max(count, 1)
+        late = np.histogram(lags[lags > NEAR], _LAGS)[0] / (count + 5)
         chance = np.mean([self._share_at_beginnings(free, later) for later in (0.23, 0.31, 0.37, 0.43, 0.53)])
         beyond = (self._share_at_beginnings(free, 0.0) - chance) / (1.001 - chance)
-        uneven = np.concatenate((gaps_in_chords(self.onsets), _USUAL_GAPS))
-        intervals = np.diff(self.beginnings)
         return np.array(
             [
-                np.log(_EXACT + np.median(uneven)),
-                np.log(_EXACT + np.minimum(uneven, _NEAR).mean()),
                 beyond,
                 at_beginnings,
                 chance,
-                np.log(_SHORT + (np.median(intervals) if len(intervals) else 0.2)),
+                self.interval,
                 np.log(_SHORT + np.median(self.offsets - self.onsets)),
-                np.log(len(self.onsets) / (self.onsets[-1] - self.onsets[0] + 1.0)),
+                density(self.onsets),
                 *np.cumsum(late),
             ]
         )
@@ -201,9 +216,9 @@ class _Recording:
         onset, heard = self.onsets[part, None], self.offsets[part, None]
         group, strike = self.group[part, None], self.strikes[part, None]
         count = len(self.beginnings)
-        before = np.searchsorted(self.beginnings, heard - _NEAR) - 1
+        before = np.searchsorted(self.beginnings, heard - NEAR) - 1
         last, lag = self.last[part, None], self.lags[part, None]
-        is_there = lag <= _NEAR
+        is_there = lag <= NEAR
         places = np.hstack(
             (np.where(is_there, last, -1), before - np.arange(_BEFORE), last + 1 + np.arange(_AFTER))
         )
@@ -220,11 +235,11 @@ class _Recording:
             & (places[:, earlier] != group)
             & (moved[:, earlier] > -_EARLIEST)
         )
-        possible[:, later] &= (times[:, later] < strike + _NEAR) & (moved[:, later] < _LATEST)
+        possible[:, later] &= (times[:, later] < strike + NEAR) & (moved[:, later] < _LATEST)
 
         keys, velocity = self.keys[part, None], self.velocities[part, None]
         semitones = np.where(begins, self.semitones[places, keys], _FAR).clip(max=_FAR)
-        following = np.searchsorted(self.beginnings, seconds + _NEAR)
+        following = np.searchsorted(self.beginnings, seconds + NEAR)
         until_next = np.where(
             following < count, self.beginnings[following.clip(max=count - 1)] - seconds, _LATEST
         )
@@ -233,7 +248,7 @@ class _Recording:
             last + 1 < count, self.beginnings[(last + 1).clip(max=count - 1)] - heard, 1.0
         )
         others = np.minimum(self.sizes[group] - 1, 4)
-        alike = self._of_group_ending(group, seconds) - (np.abs(seconds - heard) <= _NEAR)
+        alike = self._of_group_ending(group, seconds) - (np.abs(seconds - heard) <= NEAR)
         of_a_choice = (
             (seconds - heard).clip(-_EARLIEST, _LATEST),
             np.log(_SHORT + np.maximum(seconds - onset, 0.0)),
@@ -265,13 +280,13 @@ class _Recording:
         features[..., _CHOICES + _OF_A_CHOICE :] = self.summary
         return Choices(seconds, possible, features)
 
-    def _ending(self, times: _Floats) -> NDArray[np.intp]:
+    def _ending(self, times: Floats) -> NDArray[np.intp]:
         """How many notes end within 25 ms."""
         ends = self.sorted_offsets
         return np.searchsorted(ends, times + 0.025, side="right") - np.searchsorted(ends, times - 0.025)
 
-    def _of_group_ending(self, group: NDArray[np.intp], times: _Floats) -> NDArray[np.intp]:
-        """How many of the notes that begin together end within `_NEAR` of some times."""
+    def _of_group_ending(self, group: NDArray[np.intp], times: Floats) -> NDArray[np.intp]:
+        """How many of the notes that begin together end within `NEAR` of some times."""
         ends = self._ends_by_group
-        until = np.searchsorted(ends, group + 1j * (times + _NEAR), side="right")
-        return until - np.searchsorted(ends, group + 1j * (times - _NEAR))
+        until = np.searchsorted(ends, group + 1j * (times + NEAR), side="right")
+        return until - np.searchsorted(ends, group + 1j * (times - NEAR))

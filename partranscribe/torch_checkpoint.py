@@ -66,8 +66,9 @@ def save_checkpoint(
     }
     tensors |= _packed(mel_filters(config.front_end))
     if offsets is not None:
-        parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in offsets)
-        tensors |= dict(zip(OFFSETS, parts, strict=True))
+        for part, units in offsets._asdict().items():
+            arrays = (torch.from_numpy(np.ascontiguousarray(array)) for array in units)
+            tensors |= dict(zip(OFFSETS[part], arrays, strict=True))
     with whole_file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=about))  # a file of its own would be private to the user
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from conftest import swelling_noise
 from partranscribe.notes import Note
+from partranscribe.offsets import FEATURES, OffsetNetwork, Units
+from partranscribe.rhythm import RHYTHM_FEATURES
 from partranscribe.sampler import Instrument, load_instrument
 
 Samples = NDArray[np.float32]
@@ -154,3 +156,11 @@ def sampled_piano(folder: Path, sample_rate: int) -> Instrument:
     sf.write(folder / "tiny.wav", np.concatenate(parts), sample_rate, subtype="FLOAT")
     (folder / "tiny.csv").write_text("\n".join(rows))
     return load_instrument(folder / "tiny.wav", folder / "tiny.csv", sample_rate)
+
+
+def offset_network(hidden: int) -> OffsetNetwork:
+    """What chooses some offsets or others, and is sure that what it is given was entered note by note."""
+    rng = np.random.default_rng(0)
+    choice = (rng.normal(0, 0.3, size).astype(np.float32) for size in ((hidden, FEATURES), hidden, hidden))
+    sure = (np.full(size, 9.0, np.float32) for size in (1, 1))
+    return OffsetNetwork(Units(*choice), Units(np.zeros((1, RHYTHM_FEATURES), np.float32), *sure))

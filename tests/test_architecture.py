@@ -32,6 +32,7 @@ LAYERS = (
         "file_lock",
         "windows",
         "machine",
+        "rhythm",
     },
     {
         "audio",

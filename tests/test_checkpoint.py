@@ -34,10 +34,11 @@ from partranscribe.config import Config, DecodeConfig, ModelConfig
 from partranscribe.errors import CheckpointError
 from partranscribe.frontend import LogMel, mel_filters
 from partranscribe.model import Par, par_with, weights_of
-from partranscribe.offsets import FEATURES, OffsetNetwork
+from partranscribe.offsets import OffsetNetwork, Units
 from partranscribe.released import checkpoint_path
 from partranscribe.torch_checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
 from partranscribe.weights import weight_shapes
+from synth import offset_network
 
 Tensors = dict[str, Tensor]
 About = dict[str, str]
@@ -373,31 +374,37 @@ def test_filters_that_do_not_fit_are_named(
 
 
 def test_a_network_that_chooses_offsets_is_kept_as_it_is(tmp_path: Path, lively: Par) -> None:
-    network = OffsetNetwork(*(np.full(size, 0.1, np.float32) for size in ((3, FEATURES), 3, 3)))
+    network = offset_network(3)
     path, asks = tmp_path / "model.safetensors", replace(TINY, decode=DecodeConfig(choose_offsets=True))
     save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, offsets=network)
     info = checkpoint_info(path)
     found = load_offsets(info)
     assert found is not None
-    for one, other in zip(found, network, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for units, same in zip(found, network, strict=True):
+        for one, other in zip(units, same, strict=True):
+            np.testing.assert_array_equal(one, other)
     assert info.parameters == lively.parameter_count()
     assert load_offsets(replace(info, config=TINY)) is None
     load_checkpoint(path)
 
 
+@pytest.mark.parametrize("part", OffsetNetwork._fields)
 @pytest.mark.parametrize("wrong", ["none", "shape", "hidden", "axes", "infinite", "kind"])
-def test_a_network_that_chooses_no_offsets_is_named(tmp_path: Path, lively: Par, wrong: str) -> None:
+def test_a_network_that_chooses_no_offsets_is_named(
+    tmp_path: Path, lively: Par, wrong: str, part: str
+) -> None:
     path, asks = tmp_path / "odd.safetensors", replace(TINY, decode=DecodeConfig(choose_offsets=True))
-    weight, bias, output = (np.full(size, 0.1, np.float32) for size in ((3, FEATURES), 3, 3))
-    offsets = {
+    network = offset_network(3)
+    weight, bias, output = getattr(network, part)
+    units = {
         "none": None,
-        "shape": OffsetNetwork(weight[:, 1:], bias, output),
-        "hidden": OffsetNetwork(weight, bias, output[1:]),
-        "axes": OffsetNetwork(weight[None], bias[None], output[None]),
-        "infinite": OffsetNetwork(weight, bias * np.float32(np.inf), output),
-        "kind": OffsetNetwork(weight, bias, output.astype(np.int32)),
+        "shape": Units(weight[:, 1:], bias, output),
+        "hidden": Units(weight, bias, output[1:]),
+        "axes": Units(weight[None], bias[None], output[None]),
+        "infinite": Units(weight, bias * np.float32(np.inf), output),
+        "kind": Units(weight, bias, output.astype(np.int32)),
     }[wrong]
+    offsets = network._replace(**{part: units}) if units else None
     save_checkpoint(path, lively, asks, name="odd", offsets=offsets)
     with pytest.raises(CheckpointError, match=r"odd\.safetensors: .* network that chooses offsets"):
         load_offsets(checkpoint_info(path))

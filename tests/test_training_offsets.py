@@ -13,7 +13,7 @@ from conftest import TINY
 from partranscribe.errors import DataError
 from partranscribe.model import Par
 from partranscribe.notes import Note, in_order
-from partranscribe.offsets import chosen
+from partranscribe.offsets import OffsetNetwork, chosen
 from partranscribe.training import offsets
 from partranscribe.training.augment import Augmenter
 from partranscribe.training.offsets import OffsetsConfig, train_offsets
@@ -80,10 +80,12 @@ def test_the_same_seed_gives_the_same_network(monkeypatch: pytest.MonkeyPatch, l
     first, again, other = (
         learnt(monkeypatch, lively, pieces, seed=seed, networks=2, hidden=3) for seed in (1, 1, 2)
     )
-    for one, same, different in zip(first, again, other, strict=True):
-        np.testing.assert_array_equal(one, same)
-        assert not np.array_equal(one, different)
-    assert first.bias.shape == (6,)
+    for part in OffsetNetwork._fields:
+        units = (getattr(network, part) for network in (first, again, other))
+        for one, same, different in zip(*units, strict=True):
+            np.testing.assert_array_equal(one, same)
+            assert not np.array_equal(one, different)
+    assert first.choice.bias.shape == first.entered.bias.shape == (6,)
 
 
 def test_too_few_notes_are_named(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:

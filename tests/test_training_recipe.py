@@ -21,7 +21,7 @@ from partranscribe.config import Config, DecodeConfig, FrontEndConfig
 from partranscribe.model import Par
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
-from partranscribe.offsets import FEATURES, OffsetNetwork
+from partranscribe.offsets import OffsetNetwork
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
 from partranscribe.training import recipe as recipe_module
 from partranscribe.training.augment import Augmenter
@@ -31,7 +31,7 @@ from partranscribe.training.offsets import OffsetsConfig
 from partranscribe.training.played import PlayedConfig
 from partranscribe.training.recipe import RecipeError, TrainingData, read_recipe, train
 from partranscribe.training.synthesis import Performance
-from synth import melody, sampled_piano, write_audio
+from synth import melody, offset_network, sampled_piano, write_audio
 
 RATE = 16_000
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -311,9 +311,7 @@ def test_offsets_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(RecipeError, match="nothing has been trained here yet"):
         train(read_recipe(recipe), data, tmp_path / "second", start=first)
     recipe.write_text(recipe.read_text() + "[offsets]\npassages = 3\nseconds = 4.0\n")
-    network = OffsetNetwork(
-        np.ones((2, FEATURES), np.float32), np.ones(2, np.float32), np.ones(2, np.float32)
-    )
+    network = offset_network(2)
     asked: list[tuple[OffsetsConfig, float]] = []
 
     def learnt(
@@ -331,7 +329,7 @@ def test_offsets_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest.M
     assert after.training == before.training
     found = load_offsets(after)
     assert found is not None
-    assert np.array_equal(found.weight, network.weight)
+    assert np.array_equal(found.choice.weight, network.choice.weight)
     kept, there = (load_checkpoint(path)[0].state_dict() for path in (first, second))
     assert all(torch.equal(weight, there[name]) for name, weight in kept.items())
     train(read_recipe(small_recipe(tmp_path, 0, 1)), data, tmp_path / "third", start=second)

@@ -21,14 +21,14 @@ from partranscribe.dynamics import evened
 from partranscribe.errors import AudioError, CheckpointError, DeviceError
 from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
-from partranscribe.offsets import FEATURES, OffsetNetwork, chosen
+from partranscribe.offsets import chosen
 from partranscribe.released import released
 from partranscribe.score import begun_between
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
 from partranscribe.torch_decode import begin_decoding
 from partranscribe.transcribe import Transcriber, Transcription
 from partranscribe.windows import Features
-from synth import write_audio
+from synth import offset_network, write_audio
 
 RATE = 16_000
 
@@ -115,8 +115,7 @@ def test_velocities_are_evened_where_the_settings_say_so(
 def test_offsets_are_chosen_where_the_settings_say_so(
     lively: Par, audio: NDArray[np.float32], whole: Transcription, tmp_path: Path
 ) -> None:
-    rng = np.random.default_rng(0)
-    network = OffsetNetwork(*(rng.normal(0, 0.3, size).astype(np.float32) for size in ((4, FEATURES), 4, 4)))
+    network = offset_network(4)
     config = replace(TINY, decode=DecodeConfig(choose_offsets=True, even_velocities=True))
     path = tmp_path / "chooses.safetensors"
     save_checkpoint(path, lively, config, name="chooses", offsets=network)

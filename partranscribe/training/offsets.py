@@ -1,8 +1,8 @@
-"""The network of `partranscribe.offsets`, trained on what a trained network decodes."""
+"""The networks of `partranscribe.offsets`, trained on what a trained network decodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ from ..errors import DataError
 from ..model import Par
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, NoteArray, note_array
 from ..notes import Note, in_order
-from ..offsets import FEATURES, OffsetNetwork, choices_of, gaps_in_chords
+from ..offsets import OffsetNetwork, Units, choices_of
+from ..rhythm import features_of_rhythm, gaps_in_chords
 from ..score import match
 from .augment import Augmenter
 from .calibrate import found_in, hold_out
@@ -25,10 +26,12 @@ from .data import Source, drawn
 _AT_ONCE = 16  # passages that are decoded
 _RIGHT, _RIGHT_SHARE = 0.045, 0.18  # seconds, and of the duration: a tenth less than the measure forgives
 # Seconds of standard deviation at most: a Disklavier plays tones 20 ms early to 30 late (Goebl, Bresin 2003).
-_ONSETS_MOVED, _OFFSETS_MOVED = 0.012, 0.015
+_ONSETS_MOVED, _OFFSETS_MOVED = 0.008, 0.015
 _EXACTLY = 0.001  # seconds between notes of a chord that was entered
 _FEWEST = 20  # notes of a passage that is of use
-_BATCH, _EPOCHS = 512, 12
+_COPIES = 3  # of each passage, moved at random, by which it is learnt whether a piece was entered
+_BATCH, _EPOCHS = 512, 12  # of notes
+_FEW, _MANY = 64, 100  # the same of passages
 _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
 _NOT_POSSIBLE = -30.0  # as a logit
 
@@ -64,8 +67,7 @@ class _Examples(NamedTuple):
     Args:
         features: of each choice: (notes, choices, FEATURES).
         possible: (notes, choices).
-        right: which choices are the end of the note: (notes, choices). The one that was heard where none is,
-            and in performances, where beginnings tell too little of ends.
+        right: which choices are the end of the note, the one that was heard where none is: (notes, choices).
     """
 
     features: NDArray[np.float32]
@@ -93,12 +95,21 @@ def train_offsets(
         DataError: too few notes are found in them.
     """
     rng = np.random.default_rng(settings.seed)
-    examples = []
+    examples, rhythms, entered = [], [], []
     for estimate, reference in _transcribed(model, config, source, augmenter, settings, rng):
-        examples += [_examples(estimate, reference), _examples(_uneven(estimate, rng), reference)]
+        heard = [estimate, *(_uneven(estimate, rng) for _ in range(_COPIES))]
+        rhythms += [features_of_rhythm(note_array(notes)[:, ONSET_COLUMN]) for notes in heard]
+        entered += len(heard) * [_is_entered(note_array(reference))]
+        if entered[-1]:
+            examples += [_examples(notes, reference) for notes in heard[:2]]
     if sum(len(one.right) for one in examples) < _BATCH:
         raise DataError("too few notes were found to learn from where they end; give more passages")
-    return _fitted(examples, settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return OffsetNetwork(
+            choice=_choice(examples, settings),
+            entered=_entered(np.stack(rhythms), np.array(entered), settings),
+        )
 
 
 def _transcribed(
@@ -149,7 +160,6 @@ def _examples(estimate: Sequence[Note], reference: Sequence[Note]) -> _Examples:
     lengths = ends[:, OFFSET_COLUMN] - ends[:, ONSET_COLUMN]
     tolerances = np.maximum(_RIGHT, _RIGHT_SHARE * lengths)
     right = possible & (np.abs(seconds - ends[:, OFFSET_COLUMN, None]) <= tolerances[:, None])
-    right &= _is_entered(wanted)
     right[~right.any(axis=1), 0] = True
     return _Examples(features, possible, right)
 
@@ -161,56 +171,95 @@ def _is_entered(reference: NoteArray) -> bool:
 
 
 class _Hidden(nn.Module):
-    """`OffsetNetwork` as it is trained."""
+    """`Units` as they are trained.
 
-    def __init__(self, hidden: int, mean: Tensor, deviation: Tensor) -> None:
+    Args:
+        hidden: units.
+        features: examples, (examples, features), that are brought to one scale.
+    """
+
+    def __init__(self, hidden: int, features: Tensor) -> None:
         super().__init__()
-        self.hidden, self.output = nn.Linear(FEATURES, hidden), nn.Linear(hidden, 1, bias=False)
-        self.mean, self.deviation = mean, deviation
+        self.hidden, self.output = nn.Linear(features.shape[-1], hidden), nn.Linear(hidden, 1, bias=False)
+        self.mean, self.deviation = features.mean(0), features.std(0) + 1e-3
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.output(torch.tanh(self.hidden((features - self.mean) / self.deviation)))[..., 0]
         return logits
 
     @torch.no_grad()
-    def finished(self) -> OffsetNetwork:
+    def finished(self) -> Units:
         """For features as they are."""
         weight = self.hidden.weight / self.deviation
         bias = self.hidden.bias - weight @ self.mean
-        return OffsetNetwork(weight.numpy(), bias.numpy(), self.output.weight[0].numpy())
+        return Units(weight.numpy(), bias.numpy(), self.output.weight[0].numpy())
 
 
-def _fitted(examples: Sequence[_Examples], settings: OffsetsConfig) -> OffsetNetwork:
-    """The mean of some networks after some passes over all notes, in an order that the seed decides."""
+def _choice(examples: Sequence[_Examples], settings: OffsetsConfig) -> Units:
+    """What finds the right choices of notes."""
     features, possible, right = (
         torch.from_numpy(np.concatenate([getattr(one, name) for one in examples]))
         for name in _Examples._fields
     )
-    of_choices = features[possible]
-    mean, deviation = of_choices.mean(0), of_choices.std(0) + 1e-3
-    networks = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        for _ in range(settings.networks):
-            network = _Hidden(settings.hidden, mean, deviation)
-            _fit(network, features, possible, right)
-            networks.append(network.finished())
+
+    def loss(network: _Hidden, batch: Tensor) -> Tensor:
+        logits = network(features[batch]).masked_fill(~possible[batch], _NOT_POSSIBLE)
+        of_right = logits.masked_fill(~right[batch], _NOT_POSSIBLE)
+        mean: Tensor = (logits.logsumexp(1) - of_right.logsumexp(1)).mean()
+        return mean
+
+    def fitted() -> Units:
+        network = _Hidden(settings.hidden, features[possible])
+        _fit(network, loss, len(features), _BATCH, _EPOCHS)
+        return network.finished()
+
+    return _mean([fitted() for _ in range(settings.networks)])
+
+
+def _entered(rhythms: NDArray[np.float32], entered: NDArray[np.bool_], settings: OffsetsConfig) -> Units:
+    """What tells pieces that were entered note by note from as many performances."""
+    features, right = torch.from_numpy(rhythms), torch.from_numpy(entered.astype(np.float32))
+    share = right.mean().clamp(0.05, 0.95)
+    weights = torch.where(right > 0, 0.5 / share, 0.5 / (1 - share))
+
+    def loss(network: _Hidden, batch: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(
+            network(features[batch]), right[batch], weights[batch]
+        )
+
+    def fitted() -> Units:
+        network = _Hidden(settings.hidden, features)
+        _fit(network, loss, len(features), min(_FEW, len(features)), _MANY)
+        return network.finished()
+
+    return _mean([fitted() for _ in range(settings.networks)])
+
+
+def _mean(networks: Sequence[Units]) -> Units:
+    """Units whose sum is the mean of all sums."""
     weight, bias, output = (np.concatenate(parts) for parts in zip(*networks, strict=True))
-    return OffsetNetwork(weight, bias, (output / len(networks)).astype(np.float32))
+    return Units(weight, bias, (output / len(networks)).astype(np.float32))
 
 
-def _fit(network: _Hidden, features: Tensor, possible: Tensor, right: Tensor) -> None:
+def _fit(
+    network: _Hidden, loss: Callable[[_Hidden, Tensor], Tensor], examples: int, batch: int, epochs: int
+) -> None:
+    """Pass over all examples some times, in random order.
+
+    Args:
+        network: what learns.
+        loss: of the examples of some numbers.
+        examples: how many there are.
+        batch: how many an update takes.
+        epochs: passes.
+    """
     optimiser = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    updates = _EPOCHS * (len(features) // _BATCH)
+    updates = epochs * (examples // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=updates + 1)
-    for _ in range(_EPOCHS):
-        order = torch.randperm(len(features))
-        for first in range(0, len(order) - _BATCH + 1, _BATCH):
-            batch = order[first : first + _BATCH]
-            logits = network(features[batch]).masked_fill(~possible[batch], _NOT_POSSIBLE)
-            of_right = logits.masked_fill(~right[batch], _NOT_POSSIBLE)
-            loss = (logits.logsumexp(1) - of_right.logsumexp(1)).mean()
+    for _ in range(epochs):
+        order = torch.randperm(examples)
+        for first in range(0, examples - batch + 1, batch):
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss(network, order[first : first + batch]))
             optimiser.step()
             schedule.step()

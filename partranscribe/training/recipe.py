@@ -387,7 +387,7 @@ def export(
     if learn_offsets is not None:
         offsets = learn_offsets(model, config)
         config = replace(config, decode=replace(config.decode, choose_offsets=True))
-        report({"phase": "offsets", "hidden": len(offsets.bias)})
+        report({"phase": "offsets", "hidden": len(offsets.choice.bias)})
     save_checkpoint(path, model, config, name=name, training=training, dtype=dtype, offsets=offsets)
 
 
