@@ -27,8 +27,8 @@ from .rhythm import beginnings_of
 # Standard deviations in MIDI velocity, and how far apart notes are that have little to do with each other.
 # Chosen on recordings that calibrate decoding; see docs/training-log.md.
 _PHRASE, _PHRASE_SECONDS, _PHRASE_SEMITONES = 8.0, 5.0, 7.0
-_CHORD = 3.0
-_OWN = 3.5
+_CHORD = 2.0
+_OWN = 3.0
 _KEY = 2.5
 _REGISTER, _REGISTER_SEMITONES = 1.0, 12.0
 _MOMENT = 2.5
