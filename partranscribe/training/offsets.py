@@ -38,12 +38,12 @@ _NOT_POSSIBLE = -30.0  # as a logit
 
 @dataclass(frozen=True)
 class OffsetsConfig:
-    """How the network that chooses offsets is trained.
+    """How the networks that choose offsets are trained.
 
     Args:
         passages: how many are heard; 0 leaves offsets where the note network ends its notes.
         seconds: of each. What tells of a recording as a whole takes some notes to show.
-        networks: how many are fitted, each from weights of its own; their mean chooses.
+        networks: how many of each kind are fitted, from different weights, whose mean counts.
         hidden: units of each.
         seed: of their weights and of the passages.
     """
