@@ -8,9 +8,17 @@ from numpy.typing import NDArray
 
 from partranscribe.rhythm import RHYTHM_FEATURES, beginnings_of, features_of_rhythm, gaps_in_chords
 
-MEDIAN_GAP, MEAN_GAP, INTERVAL, DENSITY, MEDIAN_UNEVEN, MEAN_UNEVEN, FROM_RATIOS, ALIKE = range(
-    RHYTHM_FEATURES
-)
+(
+    MEDIAN_GAP,
+    MEAN_GAP,
+    INTERVAL,
+    DENSITY,
+    MEDIAN_UNEVEN,
+    MEAN_UNEVEN,
+    FROM_RATIOS,
+    ALIKE,
+    GOES_ON,
+) = range(RHYTHM_FEATURES)
 
 
 def chords(*intervals: float, gap: float = 0.0) -> NDArray[np.float64]:
@@ -58,6 +66,15 @@ def test_a_change_of_tempo_is_not_uneven() -> None:
     assert np.exp(slows[MEDIAN_UNEVEN]) - 0.002 < 0.0015
 
 
+def test_onsets_that_are_off_are_told_from_a_tempo_that_changes() -> None:
+    rng = np.random.default_rng(0)
+    onsets = 0.25 * np.arange(600) + rng.normal(0, 0.008, 600)
+    off = features_of_rhythm(np.sort(np.concatenate((onsets, onsets + 0.001))))
+    assert off[GOES_ON] == pytest.approx(-2 / 3, abs=0.05)
+    sways = features_of_rhythm(chords(*(0.25 + 0.03 * np.sin(np.arange(600) / 4))))
+    assert sways[GOES_ON] > 0.9
+
+
 def test_pauses_are_no_rhythm() -> None:
     even = 20 * [0.25]
     assert features_of_rhythm(chords(*even, 7.3, *even))[MEDIAN_UNEVEN] == pytest.approx(
@@ -71,4 +88,4 @@ def test_few_notes_tell_as_much_as_none(onsets: list[float]) -> None:
     assert np.isfinite(found).all()
     assert np.exp(found[MEDIAN_GAP]) - 0.001 == pytest.approx(0.01)
     assert np.exp(found[MEDIAN_UNEVEN]) - 0.002 == pytest.approx(0.02)
-    assert found[[FROM_RATIOS, ALIKE]] == pytest.approx([0.1, 0.5])
+    assert found[[FROM_RATIOS, ALIKE, GOES_ON]] == pytest.approx([0.1, 0.5, 0.0])
