@@ -31,6 +31,7 @@ FILTERS = ("front_end.filters.index", "front_end.filters.weight")
 OFFSETS = {  # of each part of `OffsetNetwork`, its units
     part: tuple(f"offsets.{part}.{name}" for name in Units._fields) for part in OffsetNetwork._fields
 }
+_ALL_OF_OFFSETS = {key for keys in OFFSETS.values() for key in keys}
 
 _STORED = ("F32", "F16", "BF16", "F64")  # what weights may be stored in
 
@@ -173,7 +174,7 @@ def load_offsets(info: CheckpointInfo) -> OffsetNetwork | None:
     if not info.config.decode.choose_offsets:
         return None
     with _opened(info.path) as file:
-        if not {key for keys in OFFSETS.values() for key in keys} <= set(file.keys()):
+        if not set(file.keys()) >= _ALL_OF_OFFSETS:
             fact = "its settings ask for a network that chooses offsets, and there is none"
             raise CheckpointError(f"{info.path}: {fact}; export it again, or decode without choose_offsets")
         return OffsetNetwork(
@@ -222,7 +223,7 @@ def _single(stored: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def _weights_in(file: Any) -> list[str]:
     """Names of what a checkpoint holds of its model, beside counts."""
-    others = {*FILTERS, *(key for keys in OFFSETS.values() for key in keys)}
+    others = {*FILTERS, *_ALL_OF_OFFSETS}
     return [key for key in file.keys() if key not in others and not key.endswith(COUNTS)]  # noqa: SIM118
 
 

@@ -175,13 +175,13 @@ class _Hidden(nn.Module):
 
     Args:
         hidden: units.
-        features: examples, (examples, features), that are brought to one scale.
+        mean, deviation: of each feature, by which they are brought to one scale: (features,).
     """
 
-    def __init__(self, hidden: int, features: Tensor) -> None:
+    def __init__(self, hidden: int, mean: Tensor, deviation: Tensor) -> None:
         super().__init__()
-        self.hidden, self.output = nn.Linear(features.shape[-1], hidden), nn.Linear(hidden, 1, bias=False)
-        self.mean, self.deviation = features.mean(0), features.std(0) + 1e-3
+        self.hidden, self.output = nn.Linear(len(mean), hidden), nn.Linear(hidden, 1, bias=False)
+        self.mean, self.deviation = mean, deviation
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.output(torch.tanh(self.hidden((features - self.mean) / self.deviation)))[..., 0]
@@ -208,12 +208,7 @@ def _choice(examples: Sequence[_Examples], settings: OffsetsConfig) -> Units:
         mean: Tensor = (logits.logsumexp(1) - of_right.logsumexp(1)).mean()
         return mean
 
-    def fitted() -> Units:
-        network = _Hidden(settings.hidden, features[possible])
-        _fit(network, loss, len(features), _BATCH, _EPOCHS)
-        return network.finished()
-
-    return _mean([fitted() for _ in range(settings.networks)])
+    return _fitted(settings, features[possible], loss, len(features), _BATCH, _EPOCHS)
 
 
 def _entered(rhythms: NDArray[np.float32], entered: NDArray[np.bool_], settings: OffsetsConfig) -> Units:
@@ -227,16 +222,30 @@ def _entered(rhythms: NDArray[np.float32], entered: NDArray[np.bool_], settings:
             network(features[batch]), right[batch], weights[batch]
         )
 
-    def fitted() -> Units:
-        network = _Hidden(settings.hidden, features)
-        _fit(network, loss, len(features), min(_FEW, len(features)), _MANY)
-        return network.finished()
-
-    return _mean([fitted() for _ in range(settings.networks)])
+    return _fitted(settings, features, loss, len(features), min(_FEW, len(features)), _MANY)
 
 
-def _mean(networks: Sequence[Units]) -> Units:
-    """Units whose sum is the mean of all sums."""
+def _fitted(
+    settings: OffsetsConfig,
+    features: Tensor,
+    loss: Callable[[_Hidden, Tensor], Tensor],
+    examples: int,
+    batch: int,
+    epochs: int,
+) -> Units:
+    """Units whose sum is the mean of those of some networks.
+
+    Args:
+        settings: how many networks there are, and how large they are.
+        features: all there are, for their scale: (any, features).
+        loss, examples, batch, epochs: as of `_fit`.
+    """
+    mean, deviation = features.mean(0), features.std(0) + 1e-3
+    networks = []
+    for _ in range(settings.networks):
+        network = _Hidden(settings.hidden, mean, deviation)
+        _fit(network, loss, examples, batch, epochs)
+        networks.append(network.finished())
     weight, bias, output = (np.concatenate(parts) for parts in zip(*networks, strict=True))
     return Units(weight, bias, (output / len(networks)).astype(np.float32))
 
