@@ -19,9 +19,11 @@ from .config import Config
 from .errors import CheckpointError
 from .frontend import LogMel, mel_filters
 from .machine import default_threads
-from .offsets import FEATURES, OffsetNetwork, Units
+from .offsets import FEATURES, OffsetNetwork
 from .paths import sha256_of
 from .rhythm import RHYTHM_FEATURES
+from .units import Units
+from .velocities import VELOCITY_FEATURES
 from .weights import COUNTS, Weights, is_trained, weight_shapes
 
 FORMAT = "partranscribe-checkpoint"
@@ -32,6 +34,9 @@ OFFSETS = {  # of each part of `OffsetNetwork`, its units
     part: tuple(f"offsets.{part}.{name}" for name in Units._fields) for part in OffsetNetwork._fields
 }
 _ALL_OF_OFFSETS = {key for keys in OFFSETS.values() for key in keys}
+VELOCITIES = tuple(f"velocities.{name}" for name in Units._fields)
+
+_CHOOSES = "a network that chooses offsets"
 
 _STORED = ("F32", "F16", "BF16", "F64")  # what weights may be stored in
 
@@ -178,20 +183,35 @@ def load_offsets(info: CheckpointInfo) -> OffsetNetwork | None:
             fact = "its settings ask for a network that chooses offsets, and there is none"
             raise CheckpointError(f"{info.path}: {fact}; export it again, or decode without choose_offsets")
         return OffsetNetwork(
-            choice=_units(info.path, file, OFFSETS["choice"], FEATURES),
-            entered=_units(info.path, file, OFFSETS["entered"], RHYTHM_FEATURES),
+            choice=_units(info.path, file, OFFSETS["choice"], FEATURES, _CHOOSES),
+            entered=_units(info.path, file, OFFSETS["entered"], RHYTHM_FEATURES, _CHOOSES),
         )
 
 
-def _units(path: Path, file: Any, keys: Sequence[str], features: int) -> Units:
+def load_velocities(info: CheckpointInfo) -> Units | None:
+    """The network of a checkpoint that corrects velocities, if it has one and its settings even velocities.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    if not info.config.decode.even_velocities:
+        return None
+    with _opened(info.path) as file:
+        if not set(VELOCITIES) & set(file.keys()):
+            return None
+        return _units(info.path, file, VELOCITIES, VELOCITY_FEATURES, "a network that corrects velocities")
+
+
+def _units(path: Path, file: Any, keys: Sequence[str], features: int, what: str) -> Units:
     """Those of some names, if they are of so many features."""
-    are_numbers = all(file.get_slice(key).get_dtype() in _STORED for key in keys)
+    there = set(file.keys())
+    are_numbers = all(key in there and file.get_slice(key).get_dtype() in _STORED for key in keys)
     found = [_single(_stored(path, file, key)) for key in keys] if are_numbers else []
     shapes = [part.shape for part in found]
     hidden = found[-1].size if found else 0
     fits = shapes == [(hidden, features), (hidden,), (hidden,)]
     if not fits or not all(np.isfinite(part).all() for part in found):
-        fact = f"a network that chooses offsets that is none ({keys[0]}: {shapes or 'no numbers'})"
+        fact = f"{what} that is none ({keys[0]}: {shapes or 'no numbers'})"
         raise CheckpointError(f"{path}: {fact}; export it again")
     return Units(*found)
 
@@ -223,7 +243,7 @@ def _single(stored: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def _weights_in(file: Any) -> list[str]:
     """Names of what a checkpoint holds of its model, beside counts."""
-    others = {*FILTERS, *_ALL_OF_OFFSETS}
+    others = {*FILTERS, *_ALL_OF_OFFSETS, *VELOCITIES}
     return [key for key in file.keys() if key not in others and not key.endswith(COUNTS)]  # noqa: SIM118
 
 

@@ -133,7 +133,8 @@ class DecodeConfig:
         onset_shift: seconds added to every onset, to undo a constant bias of the labels.
         offset_shift: seconds added to every offset.
         even_velocities: velocities are not as the network heard them one by one, but as they are expected
-            where all of a recording were heard, see `dynamics.evened`.
+            where all of a recording were heard, see `dynamics.evened`, and corrected by the network for that
+            of the checkpoint, if it has one, see `velocities.corrected`.
         choose_offsets: offsets are not where the network heard notes end one by one, but where they are
             likeliest where all of a recording were heard, see `offsets.chosen`.
     """

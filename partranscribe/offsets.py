@@ -31,6 +31,7 @@ from .note_array import (
 )
 from .notes import LOWEST_PITCH, PITCHES, Note
 from .rhythm import FEW, NEAR, Floats, beginnings_of, density, features_of_rhythm, gaps_in_chords
+from .units import Units
 
 _BEFORE, _AFTER = 4, 3  # beginnings around the end that was heard, where a note may end as well
 _CHOICES = 1 + _BEFORE + _AFTER
@@ -45,26 +46,6 @@ _LAGS = (0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.4)
 _OF_A_RECORDING = 6 + len(_LAGS) - 1
 FEATURES = _CHOICES + _OF_A_CHOICE + _OF_A_RECORDING
 """Numbers by which a choice is weighed."""
-
-
-class Units(NamedTuple):
-    """One layer of hidden units with tanh, and their sum.
-
-    Args:
-        weight, bias: of the hidden units: (hidden, features) and (hidden,).
-        output: weights of their sum: (hidden,).
-    """
-
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    output: NDArray[np.float32]
-
-    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The sum for each of some features (..., features): (...)."""
-        # Not a matrix product of BLAS, whose threads would wait for cores that other recordings are on.
-        hidden = np.tanh(np.einsum("...f,hf->...h", features, self.weight) + self.bias)
-        logits: NDArray[np.float32] = np.einsum("...h,h->...", hidden, self.output)
-        return logits
 
 
 class OffsetNetwork(NamedTuple):
@@ -108,7 +89,7 @@ def chosen(notes: Sequence[Note], network: OffsetNetwork) -> list[Note]:
     entered = entered_probability(table, network.entered)
     offsets: list[float] = []
     for choices in choices_of(table):
-        logits = np.where(choices.possible, network.choice.logits(choices.features), -np.inf)
+        logits = np.where(choices.possible, network.choice.sum(choices.features), -np.inf)
         likely = np.exp(logits - logits.max(axis=1, keepdims=True))
         likely *= entered / likely.sum(axis=1, keepdims=True)
         likely[:, 0] += 1 - entered  # as it was heard
@@ -128,7 +109,7 @@ def entered_probability(table: NoteArray, units: Units) -> float:
     """
     onsets = table[:, ONSET_COLUMN]
     chords = len(gaps_in_chords(onsets))
-    logit = float(units.logits(features_of_rhythm(onsets)))
+    logit = float(units.sum(features_of_rhythm(onsets)))
     return chords / (chords + FEW) * (1 + math.tanh(logit / 2)) / 2
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from .checkpoint import (
     FORMAT,
     FORMAT_VERSION,
     OFFSETS,
+    VELOCITIES,
     CheckpointInfo,
     checkpoint_info,
     load_weights,
@@ -27,6 +28,7 @@ from .config import Config
 from .frontend import mel_filters
 from .model import Par, par_with
 from .offsets import OffsetNetwork
+from .units import Units
 from .whole_file import whole_file
 
 
@@ -40,6 +42,7 @@ def save_checkpoint(
     training: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
     offsets: OffsetNetwork | None = None,
+    velocities: Units | None = None,
 ) -> None:
     """Write a network and everything needed to use it.
 
@@ -50,7 +53,7 @@ def save_checkpoint(
         name: of the model.
         scores, training: see `CheckpointInfo`.
         dtype: in which weights are stored.
-        offsets: what chooses offsets, in single precision.
+        offsets, velocities: what chooses and what corrects them, in single precision.
     """
     about = {
         "format": FORMAT,
@@ -67,8 +70,9 @@ def save_checkpoint(
     tensors |= _packed(mel_filters(config.front_end))
     if offsets is not None:
         for part, units in offsets._asdict().items():
-            arrays = (torch.from_numpy(np.ascontiguousarray(array)) for array in units)
-            tensors |= dict(zip(OFFSETS[part], arrays, strict=True))
+            tensors |= _named(OFFSETS[part], units)
+    if velocities is not None:
+        tensors |= _named(VELOCITIES, velocities)
     with whole_file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=about))  # a file of its own would be private to the user
 
@@ -98,6 +102,11 @@ def load_checkpoint(path: Path) -> tuple[Par, CheckpointInfo]:
     """
     info = checkpoint_info(path)
     return par_with(info.config.model, load_weights(info)), info
+
+
+def _named(keys: Sequence[str], units: Units) -> dict[str, Tensor]:
+    """The parts of some units by their names in a checkpoint."""
+    return dict(zip(keys, (torch.from_numpy(np.ascontiguousarray(part)) for part in units), strict=True))
 
 
 def _packed(filters: NDArray[np.float32]) -> dict[str, Tensor]:

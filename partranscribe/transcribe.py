@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from .ahead import Ahead
 from .audio import read_blocks
-from .checkpoint import CheckpointInfo, checkpoint_info, load_filters, load_offsets, load_weights
+from .checkpoint import (
+    CheckpointInfo,
+    checkpoint_info,
+    load_filters,
+    load_offsets,
+    load_velocities,
+    load_weights,
+)
 from .config import DecodeConfig
 from .device import resolve_device
 from .dynamics import evened
@@ -31,6 +38,7 @@ from .posteriors import PosteriorCollector, posterior_collector
 from .released import DEFAULT_NAME, checkpoint_path
 from .timings import Timings
 from .tuning import CONCERT_PITCH, KnownTuning, Tuning, tuning_of
+from .velocities import corrected
 from .whole_file import whole_file
 from .windows import Array, Features, Window, WindowCutter, windows
 
@@ -92,7 +100,8 @@ class Transcriber:
         self.info: CheckpointInfo = (
             info if decode is None else replace(info, config=replace(info.config, decode=decode))
         )
-        self._filters, self.offsets = load_filters(info), load_offsets(self.info)
+        self._filters = load_filters(info)
+        self.offsets, self.velocities = load_offsets(self.info), load_velocities(self.info)
         weights = load_weights(info)
         self.engine: Engine = engine_for(
             info.config, weights, self._filters, self.device, engine, precision, threads
@@ -398,7 +407,7 @@ class _Piece:
     ) -> None:
         self._name, self._remedy, self._progress = name, remedy, progress
         self._config, self._timings = transcriber.info.config, transcriber.timings
-        self._offsets = transcriber.offsets
+        self._offsets, self._velocities = transcriber.offsets, transcriber.velocities
         self._blocks, self._start, self._lead, self._seconds = blocks, start, lead, seconds
         self._engine, self._tuning = transcriber.engine, tuning
         self._spans = Spans(self._config.front_end, transcriber.group_frames)
@@ -517,7 +526,9 @@ class _Piece:
         found = without_overlaps(placed)
         if self._offsets is not None:
             found = chosen(found, self._offsets)
-        if self._config.decode.even_velocities:
+        if self._velocities is not None:
+            found = corrected(found, self._velocities)
+        elif self._config.decode.even_velocities:
             found = evened(found)
         return Transcription(found, self._duration, self.tuning)
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from conftest import swelling_noise
 from partranscribe.notes import Note
-from partranscribe.offsets import FEATURES, OffsetNetwork, Units
+from partranscribe.offsets import FEATURES, OffsetNetwork
 from partranscribe.rhythm import RHYTHM_FEATURES
 from partranscribe.sampler import Instrument, load_instrument
+from partranscribe.units import Units
 
 Samples = NDArray[np.float32]
 
@@ -160,7 +161,13 @@ def sampled_piano(folder: Path, sample_rate: int) -> Instrument:
 
 def offset_network(hidden: int) -> OffsetNetwork:
     """What chooses some offsets or others, and is sure that what it is given was entered note by note."""
-    rng = np.random.default_rng(0)
-    choice = (rng.normal(0, 0.3, size).astype(np.float32) for size in ((hidden, FEATURES), hidden, hidden))
     sure = (np.full(size, 9.0, np.float32) for size in (1, 1))
-    return OffsetNetwork(Units(*choice), Units(np.zeros((1, RHYTHM_FEATURES), np.float32), *sure))
+    entered = Units(np.zeros((1, RHYTHM_FEATURES), np.float32), *sure)
+    return OffsetNetwork(random_units(hidden, FEATURES), entered)
+
+
+def random_units(hidden: int, features: int) -> Units:
+    """A network of random weights."""
+    rng = np.random.default_rng(0)
+    sizes = ((hidden, features), hidden, hidden)
+    return Units(*(rng.normal(0, 0.3, size).astype(np.float32) for size in sizes))

@@ -28,17 +28,20 @@ from partranscribe.checkpoint import (
     load_filters,
     load_front_end,
     load_offsets,
+    load_velocities,
     load_weights,
 )
 from partranscribe.config import Config, DecodeConfig, ModelConfig
 from partranscribe.errors import CheckpointError
 from partranscribe.frontend import LogMel, mel_filters
 from partranscribe.model import Par, par_with, weights_of
-from partranscribe.offsets import OffsetNetwork, Units
+from partranscribe.offsets import OffsetNetwork
 from partranscribe.released import checkpoint_path
 from partranscribe.torch_checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
+from partranscribe.units import Units
+from partranscribe.velocities import VELOCITY_FEATURES
 from partranscribe.weights import weight_shapes
-from synth import offset_network
+from synth import offset_network, random_units
 
 Tensors = dict[str, Tensor]
 About = dict[str, str]
@@ -408,6 +411,41 @@ def test_a_network_that_chooses_no_offsets_is_named(
     save_checkpoint(path, lively, asks, name="odd", offsets=offsets)
     with pytest.raises(CheckpointError, match=r"odd\.safetensors: .* network that chooses offsets"):
         load_offsets(checkpoint_info(path))
+
+
+def test_a_network_that_corrects_velocities_is_kept_as_it_is(tmp_path: Path, lively: Par) -> None:
+    units = random_units(3, VELOCITY_FEATURES)
+    path, asks = tmp_path / "model.safetensors", replace(TINY, decode=DecodeConfig(even_velocities=True))
+    save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, velocities=units)
+    info = checkpoint_info(path)
+    found = load_velocities(info)
+    assert found is not None
+    for one, other in zip(found, units, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert info.parameters == lively.parameter_count()
+    assert load_velocities(replace(info, config=TINY)) is None
+    load_checkpoint(path)
+    save_checkpoint(path, lively, asks, name="tiny")
+    assert load_velocities(checkpoint_info(path)) is None
+
+
+@pytest.mark.parametrize("wrong", ["features", "infinite", "missing"])
+def test_a_network_that_corrects_no_velocities_is_named(tmp_path: Path, lively: Par, wrong: str) -> None:
+    path, asks = tmp_path / "whole.safetensors", replace(TINY, decode=DecodeConfig(even_velocities=True))
+    units = random_units(3, VELOCITY_FEATURES - (wrong == "features"))
+    if wrong == "infinite":
+        units = units._replace(bias=units.bias * np.float32(np.inf))
+    save_checkpoint(path, lively, asks, name="odd", velocities=units)
+
+    def cut(tensors: Tensors, _: About) -> None:
+        if wrong == "missing":
+            del tensors["velocities.output"]
+
+    odd = changed(path, tmp_path / "odd.safetensors", cut)
+    with pytest.raises(
+        CheckpointError, match=r"odd\.safetensors: a network that corrects velocities that is"
+    ):
+        load_velocities(checkpoint_info(odd))
 
 
 @pytest.mark.parametrize("weight", [torch.zeros(1) / 0, torch.zeros(1, dtype=torch.complex64)])

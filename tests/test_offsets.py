@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from partranscribe.note_array import note_array
 from partranscribe.notes import Note, in_order
-from partranscribe.offsets import FEATURES, OffsetNetwork, Units, choices_of, chosen, entered_probability
+from partranscribe.offsets import FEATURES, OffsetNetwork, choices_of, chosen, entered_probability
 from partranscribe.rhythm import RHYTHM_FEATURES
+from partranscribe.units import Units
 
 PREFERS = 0.01  # what a linear unit of tanh is still linear for
 SHARP = 3e3  # by which it is made one of all or nothing

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from conftest import TINY
 from partranscribe.errors import DataError
-from partranscribe.model import Par
 from partranscribe.notes import Note, in_order
 from partranscribe.offsets import OffsetNetwork, chosen
-from partranscribe.training import offsets
-from partranscribe.training.augment import Augmenter
-from partranscribe.training.offsets import OffsetsConfig, train_offsets
+from partranscribe.training.fitting import Heard
+from partranscribe.training.offsets import learn_offsets
 
 
 def piece(seed: int, late: float) -> tuple[list[Note], list[Note]]:
@@ -42,15 +39,17 @@ def performed(piece: tuple[list[Note], list[Note]], seed: int) -> tuple[list[Not
     return heard, there
 
 
-def learnt(monkeypatch: pytest.MonkeyPatch, lively: Par, pieces: Sequence[Any], **settings: Any) -> Any:
-    monkeypatch.setattr(offsets, "_transcribed", lambda *_: iter(pieces))
-    source: Any = None
-    return train_offsets(lively, TINY, source, Augmenter(), OffsetsConfig(passages=len(pieces), **settings))
+def learnt(
+    pieces: Sequence[tuple[list[Note], list[Note]]], seed: int = 0, networks: int = 4, hidden: int = 16
+) -> OffsetNetwork:
+    torch.manual_seed(seed)
+    passages = [Heard(*piece) for piece in pieces]
+    return learn_offsets(passages, networks, hidden, np.random.default_rng(seed))
 
 
-def test_late_ends_are_learnt_and_prompt_ones_left(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
+def test_late_ends_are_learnt_and_prompt_ones_left() -> None:
     pieces = [piece(seed, 0.15 if seed % 2 else 0.0) for seed in range(16)]
-    network = learnt(monkeypatch, lively, pieces)
+    network = learnt(pieces)
     for seed, late in ((100, 0.15), (101, 0.0)):
         heard, there = piece(seed, late)
         ends = zip(chosen(heard, network), there, strict=True)
@@ -58,11 +57,11 @@ def test_late_ends_are_learnt_and_prompt_ones_left(monkeypatch: pytest.MonkeyPat
         assert right > 0.95
 
 
-def test_performances_are_left_as_they_were_heard(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
+def test_performances_are_left_as_they_were_heard() -> None:
     """Even where their ends are as late as those of pieces that were entered note by note."""
     pieces = [piece(seed, 0.15) for seed in range(16)]
     pieces += [performed(piece(seed, 0.15), seed) for seed in range(16, 32)]
-    network = learnt(monkeypatch, lively, pieces)
+    network = learnt(pieces)
     entered, _ = piece(100, 0.15)
     heard, _ = performed(piece(100, 0.15), 100)
     moved, left = (
@@ -75,11 +74,9 @@ def test_performances_are_left_as_they_were_heard(monkeypatch: pytest.MonkeyPatc
     assert left < 0.05
 
 
-def test_the_same_seed_gives_the_same_network(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
+def test_the_same_seed_gives_the_same_network() -> None:
     pieces = [piece(seed, 0.1) for seed in range(3)]
-    first, again, other = (
-        learnt(monkeypatch, lively, pieces, seed=seed, networks=2, hidden=3) for seed in (1, 1, 2)
-    )
+    first, again, other = (learnt(pieces, seed=seed, networks=2, hidden=3) for seed in (1, 1, 2))
     for part in OffsetNetwork._fields:
         units = (getattr(network, part) for network in (first, again, other))
         for one, same, different in zip(*units, strict=True):
@@ -88,6 +85,12 @@ def test_the_same_seed_gives_the_same_network(monkeypatch: pytest.MonkeyPatch, l
     assert first.choice.bias.shape == first.entered.bias.shape == (6,)
 
 
-def test_too_few_notes_are_named(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
-    with pytest.raises(DataError, match="too few notes were found to learn from"):
-        learnt(monkeypatch, lively, [])
+def test_too_few_notes_are_named() -> None:
+    with pytest.raises(DataError, match="too few notes were found to learn from where they end"):
+        learnt([piece(0, 0.1)])
+
+
+def test_data_without_pieces_that_were_entered_are_named() -> None:
+    pieces = [performed(piece(seed, 0.1), seed) for seed in range(3)]
+    with pytest.raises(DataError, match="no piece was entered note by note"):
+        learnt(pieces)

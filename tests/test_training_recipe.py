@@ -15,23 +15,23 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from partranscribe.checkpoint import checkpoint_info, load_offsets
+from partranscribe.checkpoint import checkpoint_info, load_offsets, load_velocities
 from partranscribe.cli import main
 from partranscribe.config import Config, DecodeConfig, FrontEndConfig
 from partranscribe.model import Par
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
-from partranscribe.offsets import OffsetNetwork
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
 from partranscribe.training import recipe as recipe_module
 from partranscribe.training.augment import Augmenter
 from partranscribe.training.data import Source
+from partranscribe.training.hindsight import Hindsight, HindsightConfig
 from partranscribe.training.loop import Trainer
-from partranscribe.training.offsets import OffsetsConfig
 from partranscribe.training.played import PlayedConfig
 from partranscribe.training.recipe import RecipeError, TrainingData, read_recipe, train
 from partranscribe.training.synthesis import Performance
-from synth import melody, offset_network, sampled_piano, write_audio
+from partranscribe.velocities import VELOCITY_FEATURES
+from synth import melody, offset_network, random_units, sampled_piano, write_audio
 
 RATE = 16_000
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -302,7 +302,7 @@ def test_a_phase_of_no_updates_keeps_its_network(tmp_path: Path) -> None:
     assert changed == {"velocity_acoustic", "velocity_sequence"}
 
 
-def test_offsets_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hindsight_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_piece(tmp_path / "data", "piece")
     data = TrainingData(recordings=[tmp_path / "data"])
     train(read_recipe(small_recipe(tmp_path, 1, 1)), data, tmp_path / "first")
@@ -310,30 +310,35 @@ def test_offsets_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest.M
     recipe = small_recipe(tmp_path, 0, 0)
     with pytest.raises(RecipeError, match="nothing has been trained here yet"):
         train(read_recipe(recipe), data, tmp_path / "second", start=first)
-    recipe.write_text(recipe.read_text() + "[offsets]\npassages = 3\nseconds = 4.0\n")
-    network = offset_network(2)
-    asked: list[tuple[OffsetsConfig, float]] = []
+    recipe.write_text(recipe.read_text() + "[hindsight]\npassages = 3\nseconds = 4.0\n")
+    networks = Hindsight(offset_network(2), random_units(2, VELOCITY_FEATURES))
+    asked: list[tuple[HindsightConfig, float]] = []
 
     def learnt(
-        model: Par, config: Config, *, source: Source, settings: OffsetsConfig, **_: Any
-    ) -> OffsetNetwork:
+        model: Par, config: Config, *, source: Source, settings: HindsightConfig, **_: Any
+    ) -> Hindsight:
         asked.append((settings, len(source.draw(RATE, 0, np.random.default_rng(0)).audio) / RATE))
-        return network
+        return networks
 
-    monkeypatch.setattr(recipe_module, "train_offsets", learnt)
+    monkeypatch.setattr(recipe_module, "train_hindsight", learnt)
     train(read_recipe(recipe), data, tmp_path / "second", start=first)
-    assert asked == [(OffsetsConfig(passages=3, seconds=4.0), 1.0)]
+    assert asked == [(HindsightConfig(passages=3, seconds=4.0), 1.0)]
     second = tmp_path / "second" / "checkpoint.safetensors"
     before, after = checkpoint_info(first), checkpoint_info(second)
-    assert after.config.decode == replace(before.config.decode, choose_offsets=True)
+    wanted = replace(before.config.decode, choose_offsets=True, even_velocities=True)
+    assert after.config.decode == wanted
     assert after.training == before.training
-    found = load_offsets(after)
-    assert found is not None
-    assert np.array_equal(found.choice.weight, network.choice.weight)
+    offsets, velocities = load_offsets(after), load_velocities(after)
+    assert offsets is not None
+    assert velocities is not None
+    assert np.array_equal(offsets.choice.weight, networks.offsets.choice.weight)
+    assert np.array_equal(velocities.weight, networks.velocities.weight)
     kept, there = (load_checkpoint(path)[0].state_dict() for path in (first, second))
     assert all(torch.equal(weight, there[name]) for name, weight in kept.items())
     train(read_recipe(small_recipe(tmp_path, 0, 1)), data, tmp_path / "third", start=second)
-    assert not checkpoint_info(tmp_path / "third" / "checkpoint.safetensors").config.decode.choose_offsets
+    changed = checkpoint_info(tmp_path / "third" / "checkpoint.safetensors")
+    assert not changed.config.decode.choose_offsets
+    assert load_velocities(changed) is None
 
 
 @pytest.mark.parametrize(
@@ -342,13 +347,14 @@ def test_offsets_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest.M
         ("passages = -1", "not from 0 on"),
         ("networks = 0", "not above 0"),
         ("hidden = 0", "not above 0"),
+        ("velocity_hidden = 0", "not above 0"),
         ("seconds = 0.0", "not above 0"),
         ("notes = 3", "unknown setting"),
     ],
 )
-def test_settings_of_offsets_that_cannot_be_are_named(tmp_path: Path, wrong: str, fact: str) -> None:
+def test_settings_of_hindsight_that_cannot_be_are_named(tmp_path: Path, wrong: str, fact: str) -> None:
     recipe = small_recipe(tmp_path, 1, 1)
-    recipe.write_text(f"{recipe.read_text()}[offsets]\n{wrong}\n")
+    recipe.write_text(f"{recipe.read_text()}[hindsight]\n{wrong}\n")
     with pytest.raises(RecipeError, match=rf"small\.toml: .*{fact}"):
         read_recipe(recipe)
 

@@ -27,8 +27,9 @@ from partranscribe.score import begun_between
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
 from partranscribe.torch_decode import begin_decoding
 from partranscribe.transcribe import Transcriber, Transcription
+from partranscribe.velocities import VELOCITY_FEATURES, corrected
 from partranscribe.windows import Features
-from synth import offset_network, write_audio
+from synth import offset_network, random_units, write_audio
 
 RATE = 16_000
 
@@ -126,6 +127,19 @@ def test_offsets_are_chosen_where_the_settings_say_so(
     assert Transcriber(path, "cpu", decode=DecodeConfig()).transcribe_audio(audio) == whole
     write_audio(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")
     assert [*choosing.transcribe_several([tmp_path / "a.wav"] * 2)] == [found] * 2
+
+
+def test_velocities_are_corrected_where_the_checkpoint_has_a_network_for_it(
+    lively: Par, audio: NDArray[np.float32], whole: Transcription, tmp_path: Path
+) -> None:
+    units, offsets = random_units(4, VELOCITY_FEATURES), offset_network(4)
+    config = replace(TINY, decode=DecodeConfig(choose_offsets=True, even_velocities=True))
+    path = tmp_path / "corrects.safetensors"
+    save_checkpoint(path, lively, config, name="corrects", offsets=offsets, velocities=units)
+    found = Transcriber(path, "cpu").transcribe_audio(audio)
+    assert found.notes == corrected(chosen(whole.notes, offsets), units)
+    assert found.notes != evened(chosen(whole.notes, offsets))
+    assert Transcriber(path, "cpu", decode=DecodeConfig()).transcribe_audio(audio) == whole
 
 
 def test_the_same_audio_gives_the_same_notes(

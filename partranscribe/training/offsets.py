@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,54 +10,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..config import Config
 from ..errors import DataError
-from ..model import Par
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, NoteArray, note_array
 from ..notes import Note, in_order
-from ..offsets import OffsetNetwork, Units, choices_of
+from ..offsets import OffsetNetwork, choices_of
 from ..rhythm import features_of_rhythm, gaps_in_chords
 from ..score import match
-from .augment import Augmenter
-from .calibrate import found_in, hold_out
-from .data import Source, drawn
+from ..units import Units
+from .fitting import Heard, Hidden, fitted
 
-_AT_ONCE = 16  # passages that are decoded
 _RIGHT, _RIGHT_SHARE = 0.045, 0.18  # seconds, and of the duration: a tenth less than the measure forgives
 # Seconds of standard deviation at most: a Disklavier plays tones 20 ms early to 30 late (Goebl, Bresin 2003).
 _ONSETS_MOVED, _OFFSETS_MOVED = 0.008, 0.015
 _EXACTLY = 0.001  # seconds between notes of a chord that was entered
-_FEWEST = 20  # notes of a passage that is of use
 _COPIES = 3  # of each passage, moved at random, by which it is learnt whether a piece was entered
 _BATCH, _EPOCHS = 512, 12  # of notes
 _FEW, _MANY = 64, 100  # the same of passages
-_LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
 _NOT_POSSIBLE = -30.0  # as a logit
-
-
-@dataclass(frozen=True)
-class OffsetsConfig:
-    """How the networks that choose offsets are trained.
-
-    Args:
-        passages: how many are heard; 0 leaves offsets where the note network ends its notes.
-        seconds: of each. What tells of a recording as a whole takes some notes to show.
-        networks: how many of each kind are fitted, from different weights, whose mean counts.
-        hidden: units of each.
-        seed: of their weights and of the passages.
-    """
-
-    passages: int = 0
-    seconds: float = 45.0
-    networks: int = 4
-    hidden: int = 16
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.passages, self.seed) < 0:
-            raise ValueError("passages or seed are not from 0 on")
-        if min(self.networks, self.hidden) < 1 or not self.seconds > 0:
-            raise ValueError("networks, hidden or seconds are not above 0")
 
 
 class _Examples(NamedTuple):
@@ -75,64 +43,35 @@ class _Examples(NamedTuple):
     right: NDArray[np.bool_]
 
 
-def train_offsets(
-    model: Par,
-    config: Config,
-    source: Source,
-    augmenter: Augmenter,
-    settings: OffsetsConfig,
+def learn_offsets(
+    passages: Sequence[Heard], networks: int, hidden: int, rng: np.random.Generator
 ) -> OffsetNetwork:
-    """Have passages transcribed and learn from where their notes end.
+    """Learn which pieces were entered note by note, and where the notes of these end.
 
     Args:
-        model: in evaluation mode.
-        config: its front end and network, and how it decodes.
-        source: of passages, which the network may have been trained on.
-        augmenter: what is done to them, but for detuning.
-        settings: how many, and how large the network is.
+        passages: to learn from.
+        networks, hidden: how many of each kind are fitted, and units of each.
+        rng: draws by how much onsets and offsets are off, where another piano plays.
 
     Raises:
-        DataError: too few notes are found in them.
+        DataError: too few notes are found in them, or none was entered note by note.
     """
-    rng = np.random.default_rng(settings.seed)
     examples, rhythms, entered = [], [], []
-    for estimate, reference in _transcribed(model, config, source, augmenter, settings, rng):
-        heard = [estimate, *(_uneven(estimate, rng) for _ in range(_COPIES))]
+    for found, there in passages:
+        heard = [found, *(_uneven(found, rng) for _ in range(_COPIES))]
         rhythms += [features_of_rhythm(note_array(notes)[:, ONSET_COLUMN]) for notes in heard]
-        entered += len(heard) * [_is_entered(note_array(reference))]
+        entered += len(heard) * [_is_entered(note_array(there))]
         if entered[-1]:
-            examples += [_examples(notes, reference) for notes in heard[:2]]
+            examples += [_examples(notes, there) for notes in heard[:2]]
+    if not examples:
+        fact = "no piece was entered note by note, so nothing can be learnt of where the notes of these end"
+        raise DataError(f"{fact}; add recordings whose labels are note lists")
     if sum(len(one.right) for one in examples) < _BATCH:
         raise DataError("too few notes were found to learn from where they end; give more passages")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return OffsetNetwork(
-            choice=_choice(examples, settings),
-            entered=_entered(np.stack(rhythms), np.array(entered), settings),
-        )
-
-
-def _transcribed(
-    model: Par,
-    config: Config,
-    source: Source,
-    augmenter: Augmenter,
-    settings: OffsetsConfig,
-    rng: np.random.Generator,
-) -> Iterator[tuple[Sequence[Note], Sequence[Note]]]:
-    """What is found in each passage, and what there is."""
-    rate = config.front_end.sample_rate
-    for first in range(0, settings.passages, _AT_ONCE):
-        count = min(_AT_ONCE, settings.passages - first)
-        passages = [
-            one for one in drawn(source, rate, count, settings.seconds, augmenter, rng) if len(one.notes)
-        ]
-        if not passages:
-            continue
-        held_out = hold_out(model, config, passages, settings.seconds)
-        for estimate, reference in zip(found_in(held_out, config.decode), held_out.notes, strict=True):
-            if min(len(estimate), len(reference)) >= _FEWEST:
-                yield estimate, reference
+    return OffsetNetwork(
+        choice=_choice(examples, networks, hidden),
+        entered=_entered(np.stack(rhythms), np.array(entered), networks, hidden),
+    )
 
 
 def _uneven(notes: Sequence[Note], rng: np.random.Generator) -> list[Note]:
@@ -170,105 +109,31 @@ def _is_entered(reference: NoteArray) -> bool:
     return len(gaps) > 0 and bool(np.median(gaps) < _EXACTLY)
 
 
-class _Hidden(nn.Module):
-    """`Units` as they are trained.
-
-    Args:
-        hidden: units.
-        mean, deviation: of each feature, by which they are brought to one scale: (features,).
-    """
-
-    def __init__(self, hidden: int, mean: Tensor, deviation: Tensor) -> None:
-        super().__init__()
-        self.hidden, self.output = nn.Linear(len(mean), hidden), nn.Linear(hidden, 1, bias=False)
-        self.mean, self.deviation = mean, deviation
-
-    def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.output(torch.tanh(self.hidden((features - self.mean) / self.deviation)))[..., 0]
-        return logits
-
-    @torch.no_grad()
-    def finished(self) -> Units:
-        """For features as they are."""
-        weight = self.hidden.weight / self.deviation
-        bias = self.hidden.bias - weight @ self.mean
-        return Units(weight.numpy(), bias.numpy(), self.output.weight[0].numpy())
-
-
-def _choice(examples: Sequence[_Examples], settings: OffsetsConfig) -> Units:
+def _choice(examples: Sequence[_Examples], networks: int, hidden: int) -> Units:
     """What finds the right choices of notes."""
     features, possible, right = (
         torch.from_numpy(np.concatenate([getattr(one, name) for one in examples]))
         for name in _Examples._fields
     )
 
-    def loss(network: _Hidden, batch: Tensor) -> Tensor:
+    def loss(network: Hidden, batch: Tensor) -> Tensor:
         logits = network(features[batch]).masked_fill(~possible[batch], _NOT_POSSIBLE)
         of_right = logits.masked_fill(~right[batch], _NOT_POSSIBLE)
         mean: Tensor = (logits.logsumexp(1) - of_right.logsumexp(1)).mean()
         return mean
 
-    return _fitted(settings, features[possible], loss, len(features), _BATCH, _EPOCHS)
+    return fitted(networks, hidden, features[possible], loss, len(features), _BATCH, _EPOCHS)
 
 
-def _entered(rhythms: NDArray[np.float32], entered: NDArray[np.bool_], settings: OffsetsConfig) -> Units:
+def _entered(rhythms: NDArray[np.float32], entered: NDArray[np.bool_], networks: int, hidden: int) -> Units:
     """What tells pieces that were entered note by note from as many performances."""
     features, right = torch.from_numpy(rhythms), torch.from_numpy(entered.astype(np.float32))
     share = right.mean().clamp(0.05, 0.95)
     weights = torch.where(right > 0, 0.5 / share, 0.5 / (1 - share))
 
-    def loss(network: _Hidden, batch: Tensor) -> Tensor:
+    def loss(network: Hidden, batch: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(
             network(features[batch]), right[batch], weights[batch]
         )
 
-    return _fitted(settings, features, loss, len(features), min(_FEW, len(features)), _MANY)
-
-
-def _fitted(
-    settings: OffsetsConfig,
-    features: Tensor,
-    loss: Callable[[_Hidden, Tensor], Tensor],
-    examples: int,
-    batch: int,
-    epochs: int,
-) -> Units:
-    """Units whose sum is the mean of those of some networks.
-
-    Args:
-        settings: how many networks there are, and how large they are.
-        features: all there are, for their scale: (any, features).
-        loss, examples, batch, epochs: as of `_fit`.
-    """
-    mean, deviation = features.mean(0), features.std(0) + 1e-3
-    networks = []
-    for _ in range(settings.networks):
-        network = _Hidden(settings.hidden, mean, deviation)
-        _fit(network, loss, examples, batch, epochs)
-        networks.append(network.finished())
-    weight, bias, output = (np.concatenate(parts) for parts in zip(*networks, strict=True))
-    return Units(weight, bias, (output / len(networks)).astype(np.float32))
-
-
-def _fit(
-    network: _Hidden, loss: Callable[[_Hidden, Tensor], Tensor], examples: int, batch: int, epochs: int
-) -> None:
-    """Pass over all examples some times, in random order.
-
-    Args:
-        network: what learns.
-        loss: of the examples of some numbers.
-        examples: how many there are.
-        batch: how many an update takes.
-        epochs: passes.
-    """
-    optimiser = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    updates = epochs * (examples // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=updates + 1)
-    for _ in range(epochs):
-        order = torch.randperm(examples)
-        for first in range(0, examples - batch + 1, batch):
-            optimiser.zero_grad()
-            torch.autograd.backward(loss(network, order[first : first + batch]))
-            optimiser.step()
-            schedule.step()
+    return fitted(networks, hidden, features, loss, len(features), min(_FEW, len(features)), _MANY)

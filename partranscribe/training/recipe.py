@@ -20,7 +20,6 @@ from ..config import Config, DecodeConfig, FrontEndConfig, ModelConfig, settings
 from ..errors import PartranscribeError
 from ..file_lock import lock
 from ..model import Par
-from ..offsets import OffsetNetwork
 from ..sampler import Instrument
 from ..score import Measure, Score
 from ..torch_checkpoint import load_checkpoint, save_checkpoint
@@ -28,10 +27,10 @@ from ..whole_file import whole_file
 from .augment import Augmenter, ContextNoise, load_rooms
 from .calibrate import calibrate, hold_out, measure, validate_quickly
 from .data import Mixture, Recording, Recordings, Source, drawn, load_folder, transposed
+from .hindsight import Hindsight, HindsightConfig, train_hindsight
 from .logs import Reporter, log_to
 from .loop import STATE, Trainer
 from .memory import keep_freed_memory
-from .offsets import OffsetsConfig, train_offsets
 from .played import Played, PlayedConfig, load_instruments, load_performances
 from .synthesis import NO_PEDAL, Performance
 from .train_config import Phase, TrainConfig
@@ -43,7 +42,7 @@ else:
 
 _T = TypeVar("_T")
 
-_SECTIONS = ("model", "front_end", "augment", "context_noise", "played", "offsets", *get_args(Phase))
+_SECTIONS = ("model", "front_end", "augment", "context_noise", "played", "hindsight", *get_args(Phase))
 _DEEPEST = 8  # recipes that extend each other
 _VALIDATION_PIECES, _VALIDATION_SECONDS = 8, 20.0
 _CALIBRATION_PIECES, _CALIBRATION_SECONDS = 24, 60.0
@@ -67,7 +66,7 @@ class Recipe:
         augmenters: what each phase does to audio, still without rooms.
         noise: what is done to the context.
         played: how performances are played on sampled and modelled pianos.
-        offsets: how the network that chooses offsets is trained.
+        hindsight: how the networks are trained that weigh notes once all of a recording were heard.
     """
 
     name: str
@@ -76,7 +75,7 @@ class Recipe:
     augmenters: Mapping[Phase, Augmenter]
     noise: ContextNoise
     played: PlayedConfig
-    offsets: OffsetsConfig
+    hindsight: HindsightConfig
 
 
 def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
@@ -173,7 +172,7 @@ def read_recipe(path: Path) -> Recipe:
             },
             noise=settings_from_dict(ContextNoise, values.get("context_noise", {})),
             played=settings_from_dict(PlayedConfig, values.get("played", {})),
-            offsets=settings_from_dict(OffsetsConfig, values.get("offsets", {})),
+            hindsight=settings_from_dict(HindsightConfig, values.get("hindsight", {})),
         )
     except ValueError as error:
         raise RecipeError(f"{path}: {error}") from error
@@ -254,7 +253,7 @@ def train(
                 trainer.run(log_to(run / phase, report), loaded.validation(config))
             model = trainer.averaged()
             heard[phase] = trainer.hours_heard
-        if model is None or not (any(heard.values()) or recipe.offsets.passages):
+        if model is None or not (any(heard.values()) or recipe.hindsight.passages):
             raise RecipeError(f"{run}: nothing has been trained here yet, so there is nothing to export")
         before = beginning or _Beginning()
         told = {
@@ -266,9 +265,9 @@ def train(
         others = loaded.trained(recipe.played, augmenters["note"]) if loaded.held_out and not known else []
         path = run / "checkpoint.safetensors"
         learn = None
-        if recipe.offsets.passages:
+        if recipe.hindsight.passages:
             passages, augmenter = loaded.source(recipe.played, "note"), augmenters["note"]
-            learn = partial(train_offsets, source=passages, augmenter=augmenter, settings=recipe.offsets)
+            learn = partial(train_hindsight, source=passages, augmenter=augmenter, settings=recipe.hindsight)
         export(model, config, loaded.held_out, others, path, recipe.name, told, report, known, learn)
 
 
@@ -348,7 +347,7 @@ def export(
     training: Mapping[str, Any],
     report: Reporter,
     settings: DecodeConfig | None = None,
-    learn_offsets: Callable[[Par, Config], OffsetNetwork] | None = None,
+    learn: Callable[[Par, Config], Hindsight] | None = None,
 ) -> None:
     """Write a checkpoint: calibrated, and in half precision if that moves no score by 0.1 %.
 
@@ -361,9 +360,9 @@ def export(
         name, training: what it says of itself.
         report: is told of the calibration.
         settings: of decoding, in place of a calibration.
-        learn_offsets: what trains a network that chooses offsets; without it there will be none.
+        learn: what trains the networks that weigh notes at last; without it there will be none.
     """
-    dtype, offsets = torch.float32, None
+    dtype = torch.float32
     if settings is not None:
         settings = replace(settings, choose_offsets=False)
         config = replace(config, decode=settings)
@@ -384,11 +383,13 @@ def export(
         moved = max(abs(one.f1 - other.f1) for one, other in pairs)
         dtype = torch.float16 if moved < _UNMOVED else torch.float32
         report({"phase": "half precision", "kept": dtype == torch.float16, "moved": moved})
-    if learn_offsets is not None:
-        offsets = learn_offsets(model, config)
-        config = replace(config, decode=replace(config.decode, choose_offsets=True))
-        report({"phase": "offsets", "hidden": len(offsets.choice.bias)})
-    save_checkpoint(path, model, config, name=name, training=training, dtype=dtype, offsets=offsets)
+    networks: Mapping[str, Any] = {}
+    if learn is not None:
+        networks = learn(model, config)._asdict()
+        decode = replace(config.decode, choose_offsets=True, even_velocities=True)
+        config = replace(config, decode=decode)
+        report({"phase": "hindsight", "networks": ", ".join(networks)})
+    save_checkpoint(path, model, config, name=name, training=training, dtype=dtype, **networks)
 
 
 def spread(items: Sequence[_T], most: int) -> Sequence[_T]:

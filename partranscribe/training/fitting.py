@@ -1,0 +1,94 @@
+"""Fitting the small networks that weigh notes once all of a recording were heard, see `units.Units`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..notes import Note
+from ..units import Units
+
+_LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
+
+
+class Heard(NamedTuple):
+    """A passage: the notes that a trained network found, and those that are there."""
+
+    found: Sequence[Note]
+    there: Sequence[Note]
+
+
+class Hidden(nn.Module):
+    """`Units` as they are trained.
+
+    Args:
+        hidden: units.
+        mean, deviation: of each feature, by which they are brought to one scale: (features,).
+    """
+
+    def __init__(self, hidden: int, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.hidden, self.output = nn.Linear(len(mean), hidden), nn.Linear(hidden, 1, bias=False)
+        self.mean, self.deviation = mean, deviation
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The sum for each of some features (..., features): (...)."""
+        total: Tensor = self.output(torch.tanh(self.hidden((features - self.mean) / self.deviation)))[..., 0]
+        return total
+
+    @torch.no_grad()
+    def finished(self) -> Units:
+        """For features as they are."""
+        weight = self.hidden.weight / self.deviation
+        bias = self.hidden.bias - weight @ self.mean
+        return Units(weight.numpy(), bias.numpy(), self.output.weight[0].numpy())
+
+
+def fitted(
+    networks: int,
+    hidden: int,
+    features: Tensor,
+    loss: Callable[[Hidden, Tensor], Tensor],
+    examples: int,
+    batch: int,
+    epochs: int,
+) -> Units:
+    """Units whose sum is the mean of those of some networks.
+
+    Args:
+        networks: how many are fitted, from different weights.
+        hidden: units of each.
+        features: all there are, for their scale: (any, features).
+        loss: of a network on the examples of some numbers.
+        examples: how many there are.
+        batch: how many an update takes.
+        epochs: passes over all of them, in random order.
+    """
+    mean, deviation = features.mean(0), features.std(0) + 1e-3
+    units = []
+    for _ in range(networks):
+        network = Hidden(hidden, mean, deviation)
+        _fit(network, loss, examples, batch, epochs)
+        units.append(network.finished())
+    weight, bias, output = (np.concatenate(parts) for parts in zip(*units, strict=True))
+    return Units(weight, bias, (output / networks).astype(np.float32))
+
+
+def _fit(
+    network: Hidden, loss: Callable[[Hidden, Tensor], Tensor], examples: int, batch: int, epochs: int
+) -> None:
+    """Pass over all examples some times, in random order."""
+    optimiser = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    updates = epochs * (examples // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=updates + 1)
+    for _ in range(epochs):
+        order = torch.randperm(examples)
+        for first in range(0, examples - batch + 1, batch):
+            optimiser.zero_grad()
+            torch.autograd.backward(loss(network, order[first : first + batch]))
+            optimiser.step()
+            schedule.step()

@@ -1,0 +1,118 @@
+"""What a trained network decodes is heard as a whole, and small networks learn what it gets wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..config import Config
+from ..errors import DataError
+from ..model import Par
+from ..offsets import OffsetNetwork
+from ..units import Units
+from .augment import Augmenter
+from .calibrate import found_in, hold_out
+from .data import Source, drawn
+from .fitting import Heard
+from .offsets import learn_offsets
+from .velocities import learn_velocities
+
+_AT_ONCE = 16  # passages that are decoded
+_FEWEST = 20  # notes of a passage that is of use
+
+
+class Hindsight(NamedTuple):
+    """What weighs notes once all of a recording were heard.
+
+    Args:
+        offsets: chooses where they end.
+        velocities: corrects how loud they are.
+    """
+
+    offsets: OffsetNetwork
+    velocities: Units
+
+
+@dataclass(frozen=True)
+class HindsightConfig:
+    """How the networks are trained that weigh notes once all of a recording were heard.
+
+    Args:
+        passages: how many are heard; 0 does without these networks.
+        seconds: of each. What tells of a recording as a whole takes some notes to show.
+        networks: how many of each kind are fitted, from different weights, whose mean counts.
+        hidden: units of each that is for offsets.
+        velocity_hidden: units of each that is for velocities.
+        seed: of their weights and of the passages.
+    """
+
+    passages: int = 0
+    seconds: float = 45.0
+    networks: int = 4
+    hidden: int = 16
+    velocity_hidden: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.passages, self.seed) < 0:
+            raise ValueError("passages or seed are not from 0 on")
+        if min(self.networks, self.hidden, self.velocity_hidden) < 1 or not self.seconds > 0:
+            raise ValueError("networks, hidden, velocity_hidden or seconds are not above 0")
+
+
+def train_hindsight(
+    model: Par,
+    config: Config,
+    source: Source,
+    augmenter: Augmenter,
+    settings: HindsightConfig,
+) -> Hindsight:
+    """Have passages transcribed and learn from what was found and what there is.
+
+    Args:
+        model: in evaluation mode.
+        config: its front end and network, and how it decodes.
+        source: of passages, which the network may have been trained on.
+        augmenter: what is done to them, but for detuning.
+        settings: how many, and how large the networks are.
+
+    Raises:
+        DataError: too few notes are found in them.
+    """
+    rng = np.random.default_rng(settings.seed)
+    passages = [*_transcribed(model, config, source, augmenter, settings, rng)]
+    if not passages:
+        raise DataError("too few notes were found to learn from; give more passages, or longer ones")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return Hindsight(
+            offsets=learn_offsets(passages, settings.networks, settings.hidden, rng),
+            velocities=learn_velocities(passages, settings.networks, settings.velocity_hidden, rng),
+        )
+
+
+def _transcribed(
+    model: Par,
+    config: Config,
+    source: Source,
+    augmenter: Augmenter,
+    settings: HindsightConfig,
+    rng: np.random.Generator,
+) -> Iterator[Heard]:
+    """What is found in each passage, and what there is."""
+    rate = config.front_end.sample_rate
+    for first in range(0, settings.passages, _AT_ONCE):
+        count = min(_AT_ONCE, settings.passages - first)
+        passages = [
+            one for one in drawn(source, rate, count, settings.seconds, augmenter, rng) if len(one.notes)
+        ]
+        if not passages:
+            continue
+        held_out = hold_out(model, config, passages, settings.seconds)
+        for estimate, reference in zip(found_in(held_out, config.decode), held_out.notes, strict=True):
+            if min(len(estimate), len(reference)) >= _FEWEST:
+                yield Heard(estimate, reference)

@@ -1,0 +1,190 @@
+"""Velocities of a recording, each corrected by the notes around it.
+
+What `partranscribe/dynamics.py` expects takes all notes that are near each other for a phrase. Music is more
+regular: a melody is above what accompanies it, a voice goes on about as loud as it was, a bass note begins
+what the next ones follow, and a string is heard the louder for what else of its partials sounds. A small
+network, trained on what a trained network decodes, says from such numbers by how much a velocity is off.
+This is not of the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dynamics import evened
+from .note_array import ONSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN, NoteArray, note_array
+from .notes import LOWEST_PITCH, PITCHES, Note
+from .rhythm import RHYTHM_FEATURES, Floats, beginnings_of, features_of_rhythm
+from .units import Units
+
+SCALE = 10.0  # MIDI velocities that are 1 for the network
+_MIDDLE_C, _OCTAVE = 60, 12
+_SHORT = 0.03  # seconds, added to those of which logarithms are taken
+_LONGEST = 2.0  # seconds that an interval counts at most
+_BEGINNINGS = (-2, -1, 1, 2)  # those around that of a note
+_NEIGHBOURS = 24  # notes before a note, and after it, among which its voice is looked for
+_OF_A_VOICE = 3  # of these that are the likeliest to be of it
+_SEMITONES_A_SECOND = 4.0  # that are as far as a second
+_FAR = 40.0  # semitones from which on a note is of another voice
+_LONG_AGO = 20.0  # seconds that the same key counts at most
+_FEW = 2  # notes that are added to those of a key
+_PARTIALS = (-24, -19, -12, 12)  # semitones between strings that share partials
+_TOGETHER = 2048  # notes whose neighbours are looked for at once
+
+_OF_A_CHORD, _OF_THE_SAME_KEY = 13, 9
+VELOCITY_FEATURES = (
+    _OF_A_CHORD
+    + 2 * len(_BEGINNINGS)
+    + 2 * 3 * _OF_A_VOICE
+    + _OF_THE_SAME_KEY
+    + RHYTHM_FEATURES
+    + 2 * len(_PARTIALS)
+)
+"""Numbers by which a velocity is corrected."""
+
+
+def corrected(notes: Sequence[Note], units: Units) -> list[Note]:
+    """The same notes with the velocities that the network expects, knowing what surrounds them.
+
+    Time and memory are in proportion to the notes. Offsets do not matter.
+
+    Args:
+        notes: of one recording, by onset, with the velocities that were heard.
+        units: of the checkpoint that they were transcribed with.
+    """
+    if not notes:
+        return []
+    even = note_array(evened(notes))[:, VELOCITY_COLUMN]
+    parts = [units.sum(part) for part in features_of_velocities(note_array(notes), even)]
+    velocities = np.clip(np.round(even + SCALE * np.concatenate(parts)), 1, 127).astype(int).tolist()
+    return [replace(note, velocity=velocity) for note, velocity in zip(notes, velocities, strict=True)]
+
+
+def features_of_velocities(table: NoteArray, even: Floats) -> Iterator[NDArray[np.float32]]:
+    """What tells by how much velocities are off, some notes at a time: (notes, VELOCITY_FEATURES).
+
+    Args:
+        table: one note at least, by onset, with the velocities that were heard.
+        even: velocities from `dynamics.evened`: (notes,).
+    """
+    recording = _Recording(table, even)
+    for first in range(0, len(table), _TOGETHER):
+        yield recording.features(np.arange(first, min(first + _TOGETHER, len(table))))
+
+
+class _Recording:
+    """What the velocities of a recording are corrected by.
+
+    Args:
+        table, even: as of `features_of_velocities`.
+    """
+
+    def __init__(self, table: NoteArray, even: Floats) -> None:
+        self.onsets, self.pitches = table[:, ONSET_COLUMN], table[:, PITCH_COLUMN].astype(int)
+        self.even = (even - even.mean()) / SCALE
+        self.heard = (table[:, VELOCITY_COLUMN] - even.mean()) / SCALE
+        self.beginnings, self.group = beginnings_of(self.onsets)
+        first = np.searchsorted(self.group, np.arange(len(self.beginnings)))
+        self.sizes = np.bincount(self.group)
+        self.mean = np.bincount(self.group, self.even) / self.sizes
+        self.loudest = np.maximum.reduceat(self.even, first)
+        self.top = np.maximum.reduceat(self.pitches, first)
+        self.bottom = np.minimum.reduceat(self.pitches, first)
+        intervals = np.diff(self.beginnings, prepend=-np.inf, append=np.inf).clip(max=_LONGEST)
+        self.intervals = np.log(_SHORT + intervals)
+        self.before, self.after = self._same_key()
+        self.keys = self._keys()
+        self.rhythm = features_of_rhythm(self.onsets)
+        self.notes_of = np.full((len(self.beginnings), PITCHES), -1, np.int32)
+        self.notes_of[self.group, self.pitches - LOWEST_PITCH] = np.arange(len(table))
+
+    def _same_key(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The notes of the same key before and after each note, -1 where there is none."""
+        order = np.argsort(self.pitches, kind="stable")
+        former, latter = order[:-1], order[1:]
+        same = self.pitches[former] == self.pitches[latter]
+        before, after = (np.full(len(order), -1, np.intp) for _ in range(2))
+        before[latter[same]], after[former[same]] = former[same], latter[same]
+        return before, after
+
+    def _keys(self) -> Floats:
+        """By how much each key is heard too loud, of how many notes, and how loud these are: (pitches, 3)."""
+        keys = self.pitches - LOWEST_PITCH
+        count, off, even = (
+            np.bincount(keys, weights, PITCHES) for weights in (None, self.heard - self.even, self.even)
+        )
+        return np.stack((off / (count + _FEW), np.log1p(count), even / (count + _FEW)), axis=1)
+
+    def features(self, part: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Those of some notes, by their numbers."""
+        even, heard, pitch, group = self.even[part], self.heard[part], self.pitches[part], self.group[part]
+        height = (pitch - _MIDDLE_C) / _OCTAVE
+        key = pitch - LOWEST_PITCH
+        off, count, loud = self.keys[key].T
+        columns = [
+            even,
+            heard,
+            height,
+            height**2,
+            self.mean[group] - even,
+            self.loudest[group] - even,
+            np.log(self.sizes[group]),
+            (self.top[group] - pitch) / _OCTAVE,
+            (pitch - self.bottom[group]) / _OCTAVE,
+            pitch == self.top[group],
+            pitch == self.bottom[group],
+            self.intervals[group],
+            self.intervals[group + 1],
+        ]
+        for step in _BEGINNINGS:
+            near = (group + step).clip(0, len(self.beginnings) - 1)
+            columns += [self.mean[near] - even, self.loudest[near] - even]
+        for step in (-1, 1):
+            columns += self._voice(part, step)
+        for near in (self.before[part], self.after[part]):
+            is_there = near >= 0
+            seconds = np.where(is_there, np.abs(self.onsets[near] - self.onsets[part]), _LONG_AGO)
+            columns += [
+                np.where(is_there, self.even[near] - even, 0.0),
+                np.where(is_there, self.heard[near] - heard, 0.0),
+                np.log(_SHORT + seconds.clip(max=_LONG_AGO)),
+            ]
+        columns += [
+            off,
+            count,
+            loud - even,
+            *np.broadcast_to(self.rhythm[:, None], (RHYTHM_FEATURES, len(part))),
+        ]
+        for semitones in _PARTIALS:
+            other = key + semitones
+            is_there = (other >= 0) & (other < PITCHES)
+            near = np.where(is_there, self.notes_of[group, other.clip(0, PITCHES - 1)], -1)
+            columns += [near >= 0, np.where(near >= 0, self.heard[near] - heard, 0.0)]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def _voice(self, part: NDArray[np.intp], step: int) -> list[Floats]:
+        """How loud, how high and how far off the notes are that may be of the voice of each note.
+
+        Args:
+            part: the notes.
+            step: -1 for what is before them, 1 for what is after.
+        """
+        near = part[:, None] + step * np.arange(1, _NEIGHBOURS + 1)
+        is_there = (near >= 0) & (near < len(self.onsets))
+        near = near.clip(0, len(self.onsets) - 1)
+        is_there &= self.group[near] != self.group[part, None]
+        semitones = self.pitches[near] - self.pitches[part, None]
+        seconds = np.abs(self.onsets[near] - self.onsets[part, None])
+        apart = np.where(is_there, np.abs(semitones) + _SEMITONES_A_SECOND * seconds, np.inf)
+        nearest = np.argsort(apart, axis=1, kind="stable")[:, :_OF_A_VOICE]
+        of_voice = np.take_along_axis(apart, nearest, 1) < _FAR
+        louder = self.even[np.take_along_axis(near, nearest, 1)] - self.even[part, None]
+        return [
+            *np.where(of_voice, louder, 0.0).T,
+            *np.where(of_voice, np.take_along_axis(semitones, nearest, 1), 0.0).T / _OCTAVE,
+            *np.where(of_voice, np.take_along_axis(seconds, nearest, 1), _LONGEST).clip(max=_LONGEST).T,
+        ]

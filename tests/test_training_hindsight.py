@@ -1,0 +1,83 @@
+"""What a trained network decodes of some passages is learnt from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import TINY, swelling_noise
+from partranscribe.errors import DataError
+from partranscribe.model import Par
+from partranscribe.note_array import note_array
+from partranscribe.notes import Note
+from partranscribe.training import hindsight
+from partranscribe.training.augment import Augmenter
+from partranscribe.training.data import Passage
+from partranscribe.training.fitting import Heard
+from partranscribe.training.hindsight import HindsightConfig, train_hindsight
+from partranscribe.velocities import VELOCITY_FEATURES
+from synth import offset_network, random_units
+
+RATE = TINY.front_end.sample_rate
+
+
+class Noise:
+    """Passages in which the lively network finds many notes, of which every other one is said to be empty.
+
+    Args:
+        notes: that are there.
+    """
+
+    def __init__(self, notes: int) -> None:
+        self.drawn = 0
+        self._notes = note_array([Note(0.1 * i, 0.1 * i + 0.05, 40 + i % 40, 60) for i in range(notes)])
+
+    def draw(self, samples: int, lead: int, rng: np.random.Generator) -> Passage:
+        self.drawn += 1
+        audio = swelling_noise(int(rng.integers(100)), samples)
+        notes = self._notes[: 0 if self.drawn % 2 else None].copy()
+        notes[:, :2] += lead / RATE
+        return Passage(audio, notes)
+
+
+def train(lively: Par, source: Noise, passages: int) -> Any:
+    settings = HindsightConfig(passages=passages, seconds=4.0, networks=1, hidden=2, velocity_hidden=3)
+    return train_hindsight(lively, TINY, source, Augmenter(), settings)
+
+
+def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
+    heard: list[list[Heard]] = []
+    sizes: list[tuple[int, int]] = []
+    offsets, velocities = offset_network(2), random_units(3, VELOCITY_FEATURES)
+
+    def learner(gives: Any) -> Any:
+        def learn(passages: list[Heard], networks: int, hidden: int, rng: np.random.Generator) -> Any:
+            heard.append(passages)
+            sizes.append((networks, hidden))
+            return gives
+
+        return learn
+
+    monkeypatch.setattr(hindsight, "learn_offsets", learner(offsets))
+    monkeypatch.setattr(hindsight, "learn_velocities", learner(velocities))
+    source = Noise(30)
+    before = torch.get_rng_state()
+    assert train(lively, source, 20) == (offsets, velocities)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert source.drawn == 20
+    assert sizes == [(1, 2), (1, 3)]
+    assert heard[0] == heard[1]
+    assert len(heard[0]) == 10
+    for found, there in heard[0]:
+        assert len(there) == 30
+        assert there[0].onset == pytest.approx(0.0)
+        assert len(found) >= 20
+        assert all(0 <= note.onset < 4.0 for note in found)
+
+
+def test_passages_with_few_notes_are_of_no_use(lively: Par) -> None:
+    with pytest.raises(DataError, match="too few notes were found to learn from; give more passages, or lon"):
+        train(lively, Noise(19), 4)

@@ -1,0 +1,150 @@
+"""Velocities that are corrected by the notes around them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from partranscribe import velocities
+from partranscribe.dynamics import evened
+from partranscribe.note_array import note_array
+from partranscribe.notes import Note, in_order
+from partranscribe.units import Units
+from partranscribe.velocities import SCALE, VELOCITY_FEATURES, corrected, features_of_velocities
+from synth import random_units
+
+NARROW = 0.01  # what a linear unit of tanh is still linear for
+PLACES = {  # of some features
+    "even": 0,
+    "heard": 1,
+    "height": 2,
+    "mean of chord": 4,
+    "loudest of chord": 5,
+    "below top": 7,
+    "above bottom": 8,
+    "is top": 9,
+    "since": 11,
+    "until": 12,
+    "loudest of next": 18,
+    "former of voice": 21,
+    "latter of voice": 30,
+    "key before": 39,
+    "seconds before": 41,
+    "key after": 42,
+    "seconds after": 44,
+    "octave below": 61,
+    "louder below": 62,
+}
+
+
+def weighed(name: str, by: float) -> Units:
+    """A network that adds to each velocity a feature of it, times a number."""
+    weight = np.zeros((1, VELOCITY_FEATURES), np.float32)
+    weight[0, PLACES[name]] = NARROW
+    return Units(weight, np.zeros(1, np.float32), np.full(1, by / NARROW, np.float32))
+
+
+def music(count: int = 120, seed: int = 0) -> list[Note]:
+    """A melody over chords, with velocities of its own."""
+    rng = np.random.default_rng(seed)
+    notes = []
+    for beat in range(count // 4):
+        onset = 0.4 * beat
+        notes.append(Note(onset, onset + 0.3, int(rng.integers(70, 90)), int(rng.integers(60, 100))))
+        chord = zip(rng.choice(np.arange(30, 60), 3, replace=False), rng.integers(30, 70, 3), strict=True)
+        notes += [Note(onset, onset + 0.3, int(pitch), int(velocity)) for pitch, velocity in chord]
+    return in_order(notes)
+
+
+def features(notes: list[Note], even: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
+    table = note_array(notes)
+    return np.concatenate([*features_of_velocities(table, table[:, 3] if even is None else even)])
+
+
+def test_a_network_that_says_nothing_leaves_velocities_as_they_are_expected() -> None:
+    notes = music()
+    assert corrected(notes, weighed("even", 0.0)) == evened(notes)
+    assert corrected([], weighed("even", 1.0)) == []
+    assert corrected(notes[:1], weighed("heard", 0.0)) == notes[:1]
+
+
+def test_only_velocities_change() -> None:
+    notes = music()
+    found = corrected(notes, random_units(5, VELOCITY_FEATURES))
+    assert found != evened(notes)
+    assert [replace(note, velocity=1) for note in found] == [replace(note, velocity=1) for note in notes]
+    assert all(1 <= note.velocity <= 127 for note in found)
+
+
+def test_what_the_network_says_is_added() -> None:
+    notes = music()
+    found, even = corrected(notes, weighed("is top", 1.0)), evened(notes)
+    louder = [one.velocity - other.velocity for one, other in zip(found, even, strict=True)]
+    assert louder == [SCALE if note.pitch >= 70 else 0 for note in notes]
+
+
+def test_offsets_do_not_matter() -> None:
+    notes, units = music(), random_units(5, VELOCITY_FEATURES)
+    longer = [replace(note, offset=note.offset + 3.0) for note in notes]
+    for one, other in zip(corrected(notes, units), corrected(longer, units), strict=True):
+        assert one.velocity == other.velocity
+
+
+def test_notes_are_weighed_some_at_a_time_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = music()
+    whole = features(notes)
+    monkeypatch.setattr(velocities, "_TOGETHER", 7)
+    np.testing.assert_array_equal(features(notes), whole)
+
+
+def test_features_tell_what_surrounds_a_note() -> None:
+    notes = [
+        Note(0.0, 0.3, 48, 40),
+        Note(0.0, 0.3, 60, 50),
+        Note(0.0, 0.3, 76, 80),
+        Note(0.5, 0.8, 77, 70),
+        Note(2.0, 2.3, 60, 60),
+    ]
+    low, middle, high, second, last = (
+        dict(zip(PLACES, row, strict=True)) for row in features(notes)[:, [*PLACES.values()]]
+    )
+    assert middle["even"] == pytest.approx((50 - 60) / SCALE)
+    assert middle["heard"] == middle["even"]
+    assert middle["height"] == 0
+    assert high["height"] == pytest.approx(16 / 12)
+    assert middle["mean of chord"] == pytest.approx((170 / 3 - 50) / SCALE)
+    assert middle["loudest of chord"] == pytest.approx(3.0)
+    assert (middle["below top"], middle["above bottom"]) == (pytest.approx(16 / 12), pytest.approx(1.0))
+    assert [one["is top"] for one in (low, middle, high, second, last)] == [0, 0, 1, 1, 1]
+    assert second["since"] == pytest.approx(np.log(0.53))
+    assert second["until"] == pytest.approx(np.log(1.53))
+    assert high["loudest of next"] == pytest.approx(-1.0)
+    assert second["former of voice"] == pytest.approx(1.0)  # the highest note of the chord
+    assert high["latter of voice"] == pytest.approx(-1.0)
+    assert middle["key after"] == pytest.approx(1.0)
+    assert middle["seconds after"] == pytest.approx(np.log(2.03))
+    assert (middle["key before"], middle["seconds before"]) == (0, pytest.approx(np.log(20.03)))
+    assert last["key before"] == pytest.approx(-1.0)
+    assert (middle["octave below"], middle["louder below"]) == (1, pytest.approx(-1.0))
+    assert (high["octave below"], high["louder below"]) == (0, 0)
+
+
+def test_keys_that_are_heard_too_loud_are_told_from_those_that_are_played_so() -> None:
+    notes = music()
+    even = note_array(notes)[:, 3].copy()
+    loud = np.array([note.pitch == notes[0].pitch for note in notes])
+    even[loud] -= 20.0
+    off = features(notes, even)[:, 45]
+    count = int(loud.sum())
+    assert off[loud] == pytest.approx(2.0 * count / (count + 2))
+    assert not off[~loud].any()
+
+
+@pytest.mark.parametrize("pitch", [21, 108])
+def test_partials_beyond_the_keyboard_are_no_notes(pitch: int) -> None:
+    notes = [Note(0.0, 1.0, pitch, 60), Note(0.0, 1.0, 64, 40)]
+    row = features(in_order(notes))[[note.pitch for note in in_order(notes)].index(pitch)]
+    assert not row[57:65].any()
