@@ -571,8 +571,8 @@ PAPER = {
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_the_project_are_what_they_are_called(path: Path) -> None:
     recipe = read_recipe(path)
-    # Which goes on with the weights of that name, or has them choose offsets.
-    assert recipe.name == path.stem.removesuffix("_onward").removesuffix("_offsets")
+    # Which goes on with the weights of that name, or learns what weighs their notes at last.
+    assert recipe.name == path.stem.removesuffix("_onward").removesuffix("_hindsight")
     if path.parent.name == "paper":
         model = recipe.config.model
         if path.stem in PAPER:
