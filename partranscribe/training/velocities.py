@@ -22,7 +22,7 @@ from ..velocities import SCALE, features_of_velocities
 from .fitting import Heard, Hidden, fitted
 
 # MIDI velocities of standard deviation at most, by which pianos that were not trained are heard wrongly.
-_KEY, _REGISTER, _MOMENT = 3.0, 2.0, 1.5
+_KEY, _REGISTER, _MOMENT = 6.0, 4.0, 3.0
 _REGISTERS = 6  # from the bottom to the top
 _FEWEST = 20  # notes of a passage that were found and are there
 _FAR, _SHARE_OF_FAR = 4.0, 0.05  # tolerances that an error counts at most, and how much it counts
