@@ -50,7 +50,8 @@ VELOCITY_FEATURES = (
 def corrected(notes: Sequence[Note], units: Units) -> list[Note]:
     """The same notes with the velocities that the network expects, knowing what surrounds them.
 
-    Time and memory are in proportion to the notes. Offsets do not matter.
+    How loud they are on the mean does not change: the network has learnt by a measure that does not ask for
+    it. Time and memory are in proportion to the notes. Offsets do not matter.
 
     Args:
         notes: of one recording, by onset, with the velocities that were heard.
@@ -59,8 +60,11 @@ def corrected(notes: Sequence[Note], units: Units) -> list[Note]:
     if not notes:
         return []
     even = note_array(evened(notes))[:, VELOCITY_COLUMN]
-    parts = [units.sum(part) for part in features_of_velocities(note_array(notes), even)]
-    velocities = np.clip(np.round(even + SCALE * np.concatenate(parts)), 1, 127).astype(int).tolist()
+    corrections = np.concatenate(
+        [units.sum(part) for part in features_of_velocities(note_array(notes), even)]
+    )
+    expected = even + SCALE * (corrections - corrections.mean())
+    velocities = np.clip(np.round(expected), 1, 127).astype(int).tolist()
     return [replace(note, velocity=velocity) for note, velocity in zip(notes, velocities, strict=True)]
 
 

@@ -43,20 +43,22 @@ class Noise:
         return Passage(audio, notes)
 
 
-def train(lively: Par, source: Noise, passages: int) -> Any:
-    settings = HindsightConfig(passages=passages, seconds=4.0, networks=1, hidden=2, velocity_hidden=3)
+def train(lively: Par, source: Noise, passages: int, seed: int = 0) -> Any:
+    settings = HindsightConfig(passages, 4.0, networks=1, hidden=2, velocity_hidden=3, seed=seed)
     return train_hindsight(lively, TINY, source, Augmenter(), settings)
 
 
 def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
     heard: list[list[Heard]] = []
     sizes: list[tuple[int, int]] = []
+    chance: list[tuple[float, float]] = []
     offsets, velocities = offset_network(2), random_units(3, VELOCITY_FEATURES)
 
     def learner(gives: Any) -> Any:
         def learn(passages: list[Heard], networks: int, hidden: int, rng: np.random.Generator) -> Any:
             heard.append(passages)
             sizes.append((networks, hidden))
+            chance.append((float(torch.rand(1)), float(rng.random())))
             return gives
 
         return learn
@@ -76,6 +78,10 @@ def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatc
         assert there[0].onset == pytest.approx(0.0)
         assert len(found) >= 20
         assert all(0 <= note.onset < 4.0 for note in found)
+    train(lively, Noise(30), 20)
+    train(lively, Noise(30), 20, seed=1)
+    assert chance[:2] == chance[2:4]
+    assert not set(chance[0] + chance[1]) & set(chance[4] + chance[5])
 
 
 def test_passages_with_few_notes_are_of_no_use(lively: Par) -> None:

@@ -44,7 +44,9 @@ def learnt(
 ) -> OffsetNetwork:
     torch.manual_seed(seed)
     passages = [Heard(*piece) for piece in pieces]
-    return learn_offsets(passages, networks, hidden, np.random.default_rng(seed))
+    network = learn_offsets(passages, networks, hidden, np.random.default_rng(seed))
+    assert network is not None
+    return network
 
 
 def test_late_ends_are_learnt_and_prompt_ones_left() -> None:
@@ -90,7 +92,6 @@ def test_too_few_notes_are_named() -> None:
         learnt([piece(0, 0.1)])
 
 
-def test_data_without_pieces_that_were_entered_are_named() -> None:
+def test_from_performances_alone_nothing_is_learnt() -> None:
     pieces = [performed(piece(seed, 0.1), seed) for seed in range(3)]
-    with pytest.raises(DataError, match="no piece was entered note by note"):
-        learnt(pieces)
+    assert learn_offsets([Heard(*one) for one in pieces], 1, 4, np.random.default_rng(0)) is None

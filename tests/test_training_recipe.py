@@ -331,6 +331,7 @@ def test_hindsight_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest
     offsets, velocities = load_offsets(after), load_velocities(after)
     assert offsets is not None
     assert velocities is not None
+    assert networks.offsets is not None
     assert np.array_equal(offsets.choice.weight, networks.offsets.choice.weight)
     assert np.array_equal(velocities.weight, networks.velocities.weight)
     kept, there = (load_checkpoint(path)[0].state_dict() for path in (first, second))

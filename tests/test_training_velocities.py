@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from partranscribe.dynamics import evened
 from partranscribe.errors import DataError
 from partranscribe.notes import Note, in_order
 from partranscribe.score import score
+from partranscribe.training import velocities as training
 from partranscribe.training.fitting import Heard
 from partranscribe.training.velocities import learn_velocities
 from partranscribe.units import Units
@@ -53,6 +56,23 @@ def test_the_same_seed_gives_the_same_network() -> None:
         np.testing.assert_array_equal(one, same)
         assert not np.array_equal(one, different)
     assert first.bias.shape == (6,)
+
+
+def test_other_pianos_are_heard_wrongly_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, _ = piece(0)
+    monkeypatch.setattr(training, "_MOMENT", 0.0)
+    other = training._uneven(heard, np.random.default_rng(0))
+    assert [replace(note, velocity=1) for note in other] == [replace(note, velocity=1) for note in heard]
+    off = {(one.pitch, one.velocity - note.velocity) for one, note in zip(other, heard, strict=True)}
+    assert len(off) == len({note.pitch for note in heard})
+    assert len({error for _, error in off}) > 5
+
+
+def test_a_part_of_what_is_learnt_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = learnt(6)
+    monkeypatch.setattr(training, "_BELIEVED", np.float32(1.0))
+    whole = learnt(6)
+    np.testing.assert_allclose(part.output, 0.75 * whole.output, rtol=1e-6)
 
 
 def test_too_few_passages_are_named() -> None:

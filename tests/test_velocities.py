@@ -79,11 +79,21 @@ def test_only_velocities_change() -> None:
     assert all(1 <= note.velocity <= 127 for note in found)
 
 
-def test_what_the_network_says_is_added() -> None:
+def test_what_the_network_says_is_added_but_for_its_mean() -> None:
     notes = music()
-    found, even = corrected(notes, weighed("is top", 1.0)), evened(notes)
+    found, even = corrected(notes, weighed("is top", 0.8)), evened(notes)
     louder = [one.velocity - other.velocity for one, other in zip(found, even, strict=True)]
-    assert louder == [SCALE if note.pitch >= 70 else 0 for note in notes]
+    assert louder == [6 if note.pitch >= 70 else -2 for note in notes]
+
+
+@pytest.mark.parametrize("count", [1, 120])
+def test_how_loud_a_recording_is_stays(count: int) -> None:
+    notes, units = music()[:count], random_units(5, VELOCITY_FEATURES)
+    even, found = (
+        np.mean([note.velocity for note in some])
+        for some in (evened(notes), corrected(notes, units._replace(output=units.output * np.float32(0.5))))
+    )
+    assert found == pytest.approx(even, abs=0.5)
 
 
 def test_offsets_do_not_matter() -> None:
@@ -94,10 +104,11 @@ def test_offsets_do_not_matter() -> None:
 
 
 def test_notes_are_weighed_some_at_a_time_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
-    notes = music()
-    whole = features(notes)
+    notes, units = music(), random_units(5, VELOCITY_FEATURES)
+    whole, found = features(notes), corrected(notes, units)
     monkeypatch.setattr(velocities, "_TOGETHER", 7)
     np.testing.assert_array_equal(features(notes), whole)
+    assert corrected(notes, units) == found
 
 
 def test_features_tell_what_surrounds_a_note() -> None:

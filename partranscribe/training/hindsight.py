@@ -29,11 +29,11 @@ class Hindsight(NamedTuple):
     """What weighs notes once all of a recording were heard.
 
     Args:
-        offsets: chooses where they end.
+        offsets: chooses where they end; None where no piece was entered note by note.
         velocities: corrects how loud they are.
     """
 
-    offsets: OffsetNetwork
+    offsets: OffsetNetwork | None
     velocities: Units
 
 

@@ -45,8 +45,8 @@ class _Examples(NamedTuple):
 
 def learn_offsets(
     passages: Sequence[Heard], networks: int, hidden: int, rng: np.random.Generator
-) -> OffsetNetwork:
-    """Learn which pieces were entered note by note, and where the notes of these end.
+) -> OffsetNetwork | None:
+    """Learn which pieces were entered note by note, and where the notes of these end; None if none was.
 
     Args:
         passages: to learn from.
@@ -54,7 +54,7 @@ def learn_offsets(
         rng: draws by how much onsets and offsets are off, where another piano plays.
 
     Raises:
-        DataError: too few notes are found in them, or none was entered note by note.
+        DataError: too few notes are found in them.
     """
     examples, rhythms, entered = [], [], []
     for found, there in passages:
@@ -64,8 +64,7 @@ def learn_offsets(
         if entered[-1]:
             examples += [_examples(notes, there) for notes in heard[:2]]
     if not examples:
-        fact = "no piece was entered note by note, so nothing can be learnt of where the notes of these end"
-        raise DataError(f"{fact}; add recordings whose labels are note lists")
+        return None
     if sum(len(one.right) for one in examples) < _BATCH:
         raise DataError("too few notes were found to learn from where they end; give more passages")
     return OffsetNetwork(

@@ -383,13 +383,21 @@ def export(
         moved = max(abs(one.f1 - other.f1) for one, other in pairs)
         dtype = torch.float16 if moved < _UNMOVED else torch.float32
         report({"phase": "half precision", "kept": dtype == torch.float16, "moved": moved})
-    networks: Mapping[str, Any] = {}
+    save_checkpoint(path, model, config, name=name, training=training, dtype=dtype)
     if learn is not None:
-        networks = learn(model, config)._asdict()
-        decode = replace(config.decode, choose_offsets=True, even_velocities=True)
-        config = replace(config, decode=decode)
-        report({"phase": "hindsight", "networks": ", ".join(networks)})
-    save_checkpoint(path, model, config, name=name, training=training, dtype=dtype, **networks)
+        offsets, velocities = learn(model, config)
+        decode = replace(config.decode, choose_offsets=offsets is not None, even_velocities=True)
+        report({"phase": "hindsight", "offsets": offsets is not None, "velocities": True})
+        save_checkpoint(
+            path,
+            model,
+            replace(config, decode=decode),
+            name=name,
+            training=training,
+            dtype=dtype,
+            offsets=offsets,
+            velocities=velocities,
+        )
 
 
 def spread(items: Sequence[_T], most: int) -> Sequence[_T]:

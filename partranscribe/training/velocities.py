@@ -24,7 +24,7 @@ from .fitting import Heard, Hidden, fitted
 # MIDI velocities of standard deviation at most, by which pianos that were not trained are heard wrongly.
 _KEY, _REGISTER, _MOMENT = 6.0, 4.0, 3.0
 _REGISTERS = 6  # from the bottom to the top
-_FEWEST = 20  # notes of a passage that were found and are there
+_FEWEST_MATCHED = 20  # notes of a passage that were found and are there
 _FAR, _SHARE_OF_FAR = 4.0, 0.05  # tolerances that an error counts at most, and how much it counts
 _BATCH, _EPOCHS = 8, 12  # of passages
 _BELIEVED = np.float32(0.75)  # of each correction: other pianos are not heard as those that were trained
@@ -36,7 +36,7 @@ class _Examples(NamedTuple):
     Args:
         features: (notes, VELOCITY_FEATURES).
         even: velocities from `dynamics.evened`, less their mean, in `velocities.SCALE`: (notes,).
-        right: velocities less their mean, in what the measure forgives: (notes,).
+        right: velocities less their mean, in what the measure forgives of the span of these: (notes,).
     """
 
     features: Tensor
@@ -61,7 +61,7 @@ def learn_velocities(
     examples = [
         _examples(notes, matched, there)
         for found, matched, there in pairs
-        if len(matched) >= _FEWEST
+        if len(matched) >= _FEWEST_MATCHED
         for notes in (found, _uneven(found, rng))
     ]
     if len(examples) < _BATCH:
@@ -74,6 +74,8 @@ def learn_velocities(
         return torch.stack([_loss(one, part) for one, part in zip(chosen, parts, strict=True)]).mean()
 
     features = torch.cat([one.features for one in examples])
+    parts = features.split([len(one.right) for one in examples])
+    examples = [one._replace(features=part) for one, part in zip(examples, parts, strict=True)]
     units = fitted(networks, hidden, features, loss, len(examples), _BATCH, _EPOCHS)
     return units._replace(output=_BELIEVED * units.output)
 
