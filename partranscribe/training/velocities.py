@@ -74,7 +74,7 @@ def learn_velocities(
         return torch.stack([_loss(one, part) for one, part in zip(chosen, parts, strict=True)]).mean()
 
     features = torch.cat([one.features for one in examples])
-    parts = features.split([len(one.right) for one in examples])
+    parts = torch.split(features, [len(one.right) for one in examples])
     examples = [one._replace(features=part) for one, part in zip(examples, parts, strict=True)]
     units = fitted(networks, hidden, features, loss, len(examples), _BATCH, _EPOCHS)
     return units._replace(output=_BELIEVED * units.output)
