@@ -383,21 +383,13 @@ def export(
         moved = max(abs(one.f1 - other.f1) for one, other in pairs)
         dtype = torch.float16 if moved < _UNMOVED else torch.float32
         report({"phase": "half precision", "kept": dtype == torch.float16, "moved": moved})
-    save_checkpoint(path, model, config, name=name, training=training, dtype=dtype)
+    save = partial(save_checkpoint, path, model, name=name, training=training, dtype=dtype)
+    save(config)
     if learn is not None:
         offsets, velocities = learn(model, config)
         decode = replace(config.decode, choose_offsets=offsets is not None, even_velocities=True)
         report({"phase": "hindsight", "offsets": offsets is not None, "velocities": True})
-        save_checkpoint(
-            path,
-            model,
-            replace(config, decode=decode),
-            name=name,
-            training=training,
-            dtype=dtype,
-            offsets=offsets,
-            velocities=velocities,
-        )
+        save(replace(config, decode=decode), offsets=offsets, velocities=velocities)
 
 
 def spread(items: Sequence[_T], most: int) -> Sequence[_T]:
