@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from .config import Config
 from .errors import CheckpointError
 from .frontend import LogMel, mel_filters
+from .ghosts import GHOST_FEATURES
 from .machine import default_threads
 from .offsets import FEATURES, OffsetNetwork
 from .paths import sha256_of
@@ -35,6 +36,7 @@ OFFSETS = {  # of each part of `OffsetNetwork`, its units
 }
 _ALL_OF_OFFSETS = {key for keys in OFFSETS.values() for key in keys}
 VELOCITIES = tuple(f"velocities.{name}" for name in Units._fields)
+GHOSTS = tuple(f"ghosts.{name}" for name in Units._fields)
 
 _CHOOSES = "a network that chooses offsets"
 
@@ -188,6 +190,21 @@ def load_offsets(info: CheckpointInfo) -> OffsetNetwork | None:
         )
 
 
+def load_ghosts(info: CheckpointInfo) -> Units | None:
+    """The network of a checkpoint that tells which notes are there, where its settings ask for it.
+
+    Raises:
+        CheckpointError: it is not there, or is none.
+    """
+    if not info.config.decode.drop_ghosts:
+        return None
+    with _opened(info.path) as file:
+        if not set(GHOSTS) & set(file.keys()):
+            fact = "its settings ask for a network that tells which notes are there, and there is none"
+            raise CheckpointError(f"{info.path}: {fact}; export it again, or decode without drop_ghosts")
+        return _units(info.path, file, GHOSTS, GHOST_FEATURES, "a network that tells which notes are there")
+
+
 def load_velocities(info: CheckpointInfo) -> Units | None:
     """The network of a checkpoint that corrects velocities, if it has one and its settings even velocities.
 
@@ -243,7 +260,7 @@ def _single(stored: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def _weights_in(file: Any) -> list[str]:
     """Names of what a checkpoint holds of its model, beside counts."""
-    others = {*FILTERS, *_ALL_OF_OFFSETS, *VELOCITIES}
+    others = {*FILTERS, *GHOSTS, *_ALL_OF_OFFSETS, *VELOCITIES}
     return [key for key in file.keys() if key not in others and not key.endswith(COUNTS)]  # noqa: SIM118
 
 

@@ -137,6 +137,8 @@ class DecodeConfig:
             of the checkpoint, if it has one, see `velocities.corrected`.
         choose_offsets: offsets are not where the network heard notes end one by one, but where they are
             likeliest where all of a recording were heard, see `offsets.chosen`.
+        drop_ghosts: notes that are likelier not there than there, where all of a recording were heard, are
+            left out, see `ghosts.without_ghosts`.
     """
 
     onset_bias: float = 0.0
@@ -148,6 +150,7 @@ class DecodeConfig:
     offset_shift: float = 0.0
     even_velocities: bool = False
     choose_offsets: bool = False
+    drop_ghosts: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.restrike_frames <= 1_000_000:

@@ -11,7 +11,7 @@
     pitches            (88,) int64          MIDI key numbers
     frames_per_second  float64
     onset_bias, reonset_bias, offset_bias, restrike_frames, between_frames, onset_shift, offset_shift,
-    even_velocities, choose_offsets
+    even_velocities, choose_offsets, drop_ghosts
                        numbers, of `config.DecodeConfig`
     model, checkpoint_sha256
                        text

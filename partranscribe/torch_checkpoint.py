@@ -18,6 +18,7 @@ from .checkpoint import (
     FILTERS,
     FORMAT,
     FORMAT_VERSION,
+    GHOSTS,
     OFFSETS,
     VELOCITIES,
     CheckpointInfo,
@@ -41,6 +42,7 @@ def save_checkpoint(
     scores: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
+    ghosts: Units | None = None,
     offsets: OffsetNetwork | None = None,
     velocities: Units | None = None,
 ) -> None:
@@ -53,7 +55,7 @@ def save_checkpoint(
         name: of the model.
         scores, training: see `CheckpointInfo`.
         dtype: in which weights are stored.
-        offsets, velocities: what chooses and what corrects them, in single precision.
+        ghosts, offsets, velocities: what tells, what chooses and what corrects them, in single precision.
     """
     about = {
         "format": FORMAT,
@@ -68,6 +70,8 @@ def save_checkpoint(
         for key, value in model.state_dict().items()
     }
     tensors |= _packed(mel_filters(config.front_end))
+    if ghosts is not None:
+        tensors |= _named(GHOSTS, ghosts)
     if offsets is not None:
         for part, units in offsets._asdict().items():
             tensors |= _named(OFFSETS[part], units)

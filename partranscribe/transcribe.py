@@ -19,6 +19,7 @@ from .checkpoint import (
     CheckpointInfo,
     checkpoint_info,
     load_filters,
+    load_ghosts,
     load_offsets,
     load_velocities,
     load_weights,
@@ -30,6 +31,7 @@ from .engine import Decoding, Engine, engine_for, side_by_side
 from .errors import AudioError, DeviceError
 from .frames import Frames, NoteCollector
 from .frontend import LogMel, Spans
+from .ghosts import without_ghosts
 from .loudness import brought_to
 from .note_io import without_overlaps
 from .notes import Note
@@ -101,6 +103,7 @@ class Transcriber:
             info if decode is None else replace(info, config=replace(info.config, decode=decode))
         )
         self._filters = load_filters(info)
+        self.ghosts = load_ghosts(self.info)
         self.offsets, self.velocities = load_offsets(self.info), load_velocities(self.info)
         weights = load_weights(info)
         self.engine: Engine = engine_for(
@@ -407,6 +410,7 @@ class _Piece:
     ) -> None:
         self._name, self._remedy, self._progress = name, remedy, progress
         self._config, self._timings = transcriber.info.config, transcriber.timings
+        self._ghosts = transcriber.ghosts
         self._offsets, self._velocities = transcriber.offsets, transcriber.velocities
         self._blocks, self._start, self._lead, self._seconds = blocks, start, lead, seconds
         self._engine, self._tuning = transcriber.engine, tuning
@@ -524,6 +528,8 @@ class _Piece:
         begun = [note for note in notes if first <= note.onset < begin_before]
         placed = [_placed(note, self._start - first, last) for note in begun]
         found = without_overlaps(placed)
+        if self._ghosts is not None:
+            found = without_ghosts(found, self._ghosts)
         if self._offsets is not None:
             found = chosen(found, self._offsets)
         if self._velocities is not None:

@@ -48,6 +48,7 @@ LAYERS = (
     },
     {"offsets", "dynamics"},
     {"velocities"},
+    {"ghosts"},
     {"model", "note_io", "remote", "sampler", "torch_frontend", "checkpoint"},
     {"stepper", "openvino_graph", "torch_checkpoint", "sonify", "manifest"},
     {"triton_decode", "openvino_decode"},

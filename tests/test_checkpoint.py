@@ -27,6 +27,7 @@ from partranscribe.checkpoint import (
     checkpoint_info,
     load_filters,
     load_front_end,
+    load_ghosts,
     load_offsets,
     load_velocities,
     load_weights,
@@ -34,6 +35,7 @@ from partranscribe.checkpoint import (
 from partranscribe.config import Config, DecodeConfig, ModelConfig
 from partranscribe.errors import CheckpointError
 from partranscribe.frontend import LogMel, mel_filters
+from partranscribe.ghosts import GHOST_FEATURES
 from partranscribe.model import Par, par_with, weights_of
 from partranscribe.offsets import OffsetNetwork
 from partranscribe.released import checkpoint_path
@@ -411,6 +413,30 @@ def test_a_network_that_chooses_no_offsets_is_named(
     save_checkpoint(path, lively, asks, name="odd", offsets=offsets)
     with pytest.raises(CheckpointError, match=r"odd\.safetensors: .* network that chooses offsets"):
         load_offsets(checkpoint_info(path))
+
+
+def test_a_network_that_tells_ghosts_is_kept_as_it_is(tmp_path: Path, lively: Par) -> None:
+    units = random_units(3, GHOST_FEATURES)
+    path, asks = tmp_path / "model.safetensors", replace(TINY, decode=DecodeConfig(drop_ghosts=True))
+    save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, ghosts=units)
+    info = checkpoint_info(path)
+    found = load_ghosts(info)
+    assert found is not None
+    for one, other in zip(found, units, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert info.parameters == lively.parameter_count()
+    assert load_ghosts(replace(info, config=TINY)) is None
+    load_checkpoint(path)
+
+
+@pytest.mark.parametrize("features", [None, GHOST_FEATURES - 1])
+def test_a_network_that_tells_no_ghosts_is_named(tmp_path: Path, lively: Par, features: int | None) -> None:
+    path, asks = tmp_path / "odd.safetensors", replace(TINY, decode=DecodeConfig(drop_ghosts=True))
+    save_checkpoint(path, lively, asks, name="odd", ghosts=features and random_units(3, features))
+    with pytest.raises(
+        CheckpointError, match=r"odd\.safetensors: .* network that tells which notes are there"
+    ):
+        load_ghosts(checkpoint_info(path))
 
 
 def test_a_network_that_corrects_velocities_is_kept_as_it_is(tmp_path: Path, lively: Par) -> None:

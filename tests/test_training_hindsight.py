@@ -10,6 +10,7 @@ import torch
 
 from conftest import TINY, swelling_noise
 from partranscribe.errors import DataError
+from partranscribe.ghosts import GHOST_FEATURES, without_ghosts
 from partranscribe.model import Par
 from partranscribe.note_array import note_array
 from partranscribe.notes import Note
@@ -44,7 +45,9 @@ class Noise:
 
 
 def train(lively: Par, source: Noise, passages: int, seed: int = 0) -> Any:
-    settings = HindsightConfig(passages, 4.0, networks=1, hidden=2, velocity_hidden=3, seed=seed)
+    settings = HindsightConfig(
+        passages, 4.0, networks=1, ghost_hidden=4, hidden=2, velocity_hidden=3, seed=seed
+    )
     return train_hindsight(lively, TINY, source, Augmenter(), settings)
 
 
@@ -52,26 +55,29 @@ def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatc
     heard: list[list[Heard]] = []
     sizes: list[tuple[int, int]] = []
     chance: list[tuple[float, float]] = []
-    offsets, velocities = offset_network(2), random_units(3, VELOCITY_FEATURES)
+    ghosts, offsets = random_units(4, GHOST_FEATURES), offset_network(2)
+    velocities = random_units(3, VELOCITY_FEATURES)
 
     def learner(gives: Any) -> Any:
-        def learn(passages: list[Heard], networks: int, hidden: int, rng: np.random.Generator) -> Any:
+        def learn(passages: list[Heard], networks: int, hidden: int, *rng: np.random.Generator) -> Any:
             heard.append(passages)
             sizes.append((networks, hidden))
-            chance.append((float(torch.rand(1)), float(rng.random())))
+            chance.append((float(torch.rand(1)), *(float(one.random()) for one in rng)))
             return gives
 
         return learn
 
+    monkeypatch.setattr(hindsight, "learn_ghosts", learner(ghosts))
     monkeypatch.setattr(hindsight, "learn_offsets", learner(offsets))
     monkeypatch.setattr(hindsight, "learn_velocities", learner(velocities))
     source = Noise(30)
     before = torch.get_rng_state()
-    assert train(lively, source, 20) == (offsets, velocities)
+    assert train(lively, source, 20) == (ghosts, offsets, velocities)
     assert torch.equal(torch.get_rng_state(), before)
     assert source.drawn == 20
-    assert sizes == [(1, 2), (1, 3)]
-    assert heard[0] == heard[1]
+    assert sizes == [(1, 4), (1, 2), (1, 3)]
+    assert heard[1] == heard[2] == [Heard(without_ghosts(one.found, ghosts), one.there) for one in heard[0]]
+    assert heard[1] != heard[0]
     assert len(heard[0]) == 10
     for found, there in heard[0]:
         assert len(there) == 30
@@ -80,8 +86,10 @@ def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatc
         assert all(0 <= note.onset < 4.0 for note in found)
     train(lively, Noise(30), 20)
     train(lively, Noise(30), 20, seed=1)
-    assert chance[:2] == chance[2:4]
-    assert not set(chance[0] + chance[1]) & set(chance[4] + chance[5])
+    assert chance[:3] == chance[3:6]
+    assert not {number for one in chance[:3] for number in one} & {
+        number for one in chance[6:] for number in one
+    }
 
 
 def test_passages_with_few_notes_are_of_no_use(lively: Par) -> None:

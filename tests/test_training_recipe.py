@@ -15,9 +15,10 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from partranscribe.checkpoint import checkpoint_info, load_offsets, load_velocities
+from partranscribe.checkpoint import checkpoint_info, load_ghosts, load_offsets, load_velocities
 from partranscribe.cli import main
 from partranscribe.config import Config, DecodeConfig, FrontEndConfig
+from partranscribe.ghosts import GHOST_FEATURES
 from partranscribe.model import Par
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
@@ -311,7 +312,9 @@ def test_hindsight_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(RecipeError, match="nothing has been trained here yet"):
         train(read_recipe(recipe), data, tmp_path / "second", start=first)
     recipe.write_text(recipe.read_text() + "[hindsight]\npassages = 3\nseconds = 4.0\n")
-    networks = Hindsight(offset_network(2), random_units(2, VELOCITY_FEATURES))
+    networks = Hindsight(
+        random_units(2, GHOST_FEATURES), offset_network(2), random_units(2, VELOCITY_FEATURES)
+    )
     asked: list[tuple[HindsightConfig, float]] = []
 
     def learnt(
@@ -325,20 +328,24 @@ def test_hindsight_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest
     assert asked == [(HindsightConfig(passages=3, seconds=4.0), 1.0)]
     second = tmp_path / "second" / "checkpoint.safetensors"
     before, after = checkpoint_info(first), checkpoint_info(second)
-    wanted = replace(before.config.decode, choose_offsets=True, even_velocities=True)
+    asks = {"drop_ghosts": True, "choose_offsets": True, "even_velocities": True}
+    wanted = replace(before.config.decode, **asks)
     assert after.config.decode == wanted
     assert after.training == before.training
-    offsets, velocities = load_offsets(after), load_velocities(after)
+    ghosts, offsets, velocities = load_ghosts(after), load_offsets(after), load_velocities(after)
+    assert ghosts is not None
     assert offsets is not None
     assert velocities is not None
     assert networks.offsets is not None
     assert np.array_equal(offsets.choice.weight, networks.offsets.choice.weight)
+    assert np.array_equal(ghosts.weight, networks.ghosts.weight)
     assert np.array_equal(velocities.weight, networks.velocities.weight)
     kept, there = (load_checkpoint(path)[0].state_dict() for path in (first, second))
     assert all(torch.equal(weight, there[name]) for name, weight in kept.items())
     train(read_recipe(small_recipe(tmp_path, 0, 1)), data, tmp_path / "third", start=second)
     changed = checkpoint_info(tmp_path / "third" / "checkpoint.safetensors")
     assert not changed.config.decode.choose_offsets
+    assert not changed.config.decode.drop_ghosts
     assert load_velocities(changed) is None
 
 

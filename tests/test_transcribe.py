@@ -19,6 +19,7 @@ from partranscribe.audio import read_blocks
 from partranscribe.config import DecodeConfig
 from partranscribe.dynamics import evened
 from partranscribe.errors import AudioError, CheckpointError, DeviceError
+from partranscribe.ghosts import GHOST_FEATURES, without_ghosts
 from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
 from partranscribe.offsets import chosen
@@ -139,6 +140,19 @@ def test_velocities_are_corrected_where_the_checkpoint_has_a_network_for_it(
     found = Transcriber(path, "cpu").transcribe_audio(audio)
     assert found.notes == corrected(chosen(whole.notes, offsets), units)
     assert found.notes != evened(chosen(whole.notes, offsets))
+    assert Transcriber(path, "cpu", decode=DecodeConfig()).transcribe_audio(audio) == whole
+
+
+def test_ghosts_are_left_out_before_all_else(
+    lively: Par, audio: NDArray[np.float32], whole: Transcription, tmp_path: Path
+) -> None:
+    ghosts, velocities = random_units(4, GHOST_FEATURES), random_units(4, VELOCITY_FEATURES)
+    config = replace(TINY, decode=DecodeConfig(drop_ghosts=True, even_velocities=True))
+    path = tmp_path / "drops.safetensors"
+    save_checkpoint(path, lively, config, name="drops", ghosts=ghosts, velocities=velocities)
+    found = Transcriber(path, "cpu").transcribe_audio(audio)
+    assert found.notes == corrected(without_ghosts(whole.notes, ghosts), velocities)
+    assert 0 < len(found.notes) < len(whole.notes)
     assert Transcriber(path, "cpu", decode=DecodeConfig()).transcribe_audio(audio) == whole
 
 

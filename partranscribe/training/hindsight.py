@@ -11,6 +11,7 @@ import torch
 
 from ..config import Config
 from ..errors import DataError
+from ..ghosts import without_ghosts
 from ..model import Par
 from ..offsets import OffsetNetwork
 from ..units import Units
@@ -18,6 +19,7 @@ from .augment import Augmenter
 from .calibrate import found_in, hold_out
 from .data import Source, drawn
 from .fitting import Heard
+from .ghosts import learn_ghosts
 from .offsets import learn_offsets
 from .velocities import learn_velocities
 
@@ -29,10 +31,12 @@ class Hindsight(NamedTuple):
     """What weighs notes once all of a recording were heard.
 
     Args:
+        ghosts: tells which are there.
         offsets: chooses where they end; None where no piece was entered note by note.
         velocities: corrects how loud they are.
     """
 
+    ghosts: Units
     offsets: OffsetNetwork | None
     velocities: Units
 
@@ -45,6 +49,7 @@ class HindsightConfig:
         passages: how many are heard; 0 does without these networks.
         seconds: of each. What tells of a recording as a whole takes some notes to show.
         networks: how many of each kind are fitted, from different weights, whose mean counts.
+        ghost_hidden: units of each that is for which notes are there.
         hidden: units of each that is for offsets.
         velocity_hidden: units of each that is for velocities.
         seed: of their weights and of the passages.
@@ -53,6 +58,7 @@ class HindsightConfig:
     passages: int = 0
     seconds: float = 45.0
     networks: int = 4
+    ghost_hidden: int = 32
     hidden: int = 16
     velocity_hidden: int = 64
     seed: int = 0
@@ -60,8 +66,9 @@ class HindsightConfig:
     def __post_init__(self) -> None:
         if min(self.passages, self.seed) < 0:
             raise ValueError("passages or seed are not from 0 on")
-        if min(self.networks, self.hidden, self.velocity_hidden) < 1 or not self.seconds > 0:
-            raise ValueError("networks, hidden, velocity_hidden or seconds are not above 0")
+        sizes = self.networks, self.ghost_hidden, self.hidden, self.velocity_hidden
+        if min(sizes) < 1 or not self.seconds > 0:
+            raise ValueError("networks, ghost_hidden, hidden, velocity_hidden or seconds are not above 0")
 
 
 def train_hindsight(
@@ -89,7 +96,10 @@ def train_hindsight(
         raise DataError("too few notes were found to learn from; give more passages, or longer ones")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
+        ghosts = learn_ghosts(passages, settings.networks, settings.ghost_hidden)
+        passages = [one._replace(found=without_ghosts(one.found, ghosts)) for one in passages]
         return Hindsight(
+            ghosts=ghosts,
             offsets=learn_offsets(passages, settings.networks, settings.hidden, rng),
             velocities=learn_velocities(passages, settings.networks, settings.velocity_hidden, rng),
         )

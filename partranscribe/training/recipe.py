@@ -364,7 +364,7 @@ def export(
     """
     dtype = torch.float32
     if settings is not None:
-        settings = replace(settings, choose_offsets=False)
+        settings = replace(settings, choose_offsets=False, drop_ghosts=False)
         config = replace(config, decode=settings)
     if held_out:
         held_out = spread(held_out, _CALIBRATION_PIECES)
@@ -386,10 +386,10 @@ def export(
     save = partial(save_checkpoint, path, model, name=name, training=training, dtype=dtype)
     save(config)
     if learn is not None:
-        offsets, velocities = learn(model, config)
-        decode = replace(config.decode, choose_offsets=offsets is not None, even_velocities=True)
-        report({"phase": "hindsight", "offsets": offsets is not None, "velocities": True})
-        save(replace(config, decode=decode), offsets=offsets, velocities=velocities)
+        hindsight = learn(model, config)
+        asks = {"drop_ghosts": True, "choose_offsets": hindsight.offsets is not None, "even_velocities": True}
+        report({"phase": "hindsight", **asks})
+        save(replace(config, decode=replace(config.decode, **asks)), **hindsight._asdict())
 
 
 def spread(items: Sequence[_T], most: int) -> Sequence[_T]:
