@@ -432,7 +432,7 @@ def test_a_network_that_tells_ghosts_is_kept_as_it_is(tmp_path: Path, lively: Pa
 @pytest.mark.parametrize("features", [None, GHOST_FEATURES - 1])
 def test_a_network_that_tells_no_ghosts_is_named(tmp_path: Path, lively: Par, features: int | None) -> None:
     path, asks = tmp_path / "odd.safetensors", replace(TINY, decode=DecodeConfig(drop_ghosts=True))
-    save_checkpoint(path, lively, asks, name="odd", ghosts=features and random_units(3, features))
+    save_checkpoint(path, lively, asks, name="odd", ghosts=random_units(3, features) if features else None)
     with pytest.raises(
         CheckpointError, match=r"odd\.safetensors: .* network that tells which notes are there"
     ):

@@ -54,7 +54,7 @@ def train(lively: Par, source: Noise, passages: int, seed: int = 0) -> Any:
 def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
     heard: list[list[Heard]] = []
     sizes: list[tuple[int, int]] = []
-    chance: list[tuple[float, float]] = []
+    chance: list[tuple[float, ...]] = []
     ghosts, offsets = random_units(4, GHOST_FEATURES), offset_network(2)
     velocities = random_units(3, VELOCITY_FEATURES)
 
@@ -87,9 +87,7 @@ def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatc
     train(lively, Noise(30), 20)
     train(lively, Noise(30), 20, seed=1)
     assert chance[:3] == chance[3:6]
-    assert not {number for one in chance[:3] for number in one} & {
-        number for one in chance[6:] for number in one
-    }
+    assert not set(sum(chance[:3], ())) & set(sum(chance[6:], ()))
 
 
 def test_passages_with_few_notes_are_of_no_use(lively: Par) -> None:
