@@ -118,6 +118,10 @@ class ModelConfig:
         return self.n_mels // 2 // 2
 
 
+DOUBTFUL = 0.25
+"""Added to biases of onset and re-onset where ghosts are left out afterwards, so that fewer notes are missed."""
+
+
 @dataclass(frozen=True)
 class DecodeConfig:
     """How frame probabilities become notes; calibrated on data that training does not see.
@@ -137,8 +141,9 @@ class DecodeConfig:
             of the checkpoint, if it has one, see `velocities.corrected`.
         choose_offsets: offsets are not where the network heard notes end one by one, but where they are
             likeliest where all of a recording were heard, see `offsets.chosen`.
-        drop_ghosts: notes that are likelier not there than there, where all of a recording were heard, are
-            left out, see `ghosts.without_ghosts`.
+        drop_ghosts: onsets that are doubtful are decided on as well, by DOUBTFUL more of both biases, and
+            notes that are likelier not there than there, where all of a recording were heard, are left out,
+            see `ghosts.without_ghosts`.
     """
 
     onset_bias: float = 0.0
@@ -155,6 +160,12 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.restrike_frames <= 1_000_000:
             raise ValueError(f"restrike_frames {self.restrike_frames} are not 1 to 1000000")
+
+    @property
+    def begin_biases(self) -> tuple[float, float]:
+        """What is added to the logits of onset and of re-onset."""
+        more = DOUBTFUL if self.drop_ghosts else 0.0
+        return self.onset_bias + more, self.reonset_bias + more
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def rules_of(settings: DecodeConfig, max_duration: int) -> Rules:
         max_duration: frames at which the count of the duration ends.
     """
     silent = np.zeros(NOTE_STATES, np.float32)
-    silent[ONSET], silent[REONSET] = settings.onset_bias, settings.reonset_bias
+    silent[ONSET], silent[REONSET] = settings.begin_biases
     sounding = silent.copy()
     sounding[[OFF, OFFSET]] = settings.offset_bias
     return Rules(silent, sounding, (settings.restrike_frames - 0.5) / max_duration)

@@ -271,7 +271,7 @@ def decode_rows(
             received.contiguous(), *(tensor.contiguous() for tensor in tensors),
             memory.joined, memory.cells, state, duration, velocity, *found,
             frames, rows, units, hidden,
-            settings.onset_bias, settings.reonset_bias, settings.offset_bias,
+            *settings.begin_biases, settings.offset_bias,
             (settings.restrike_frames - 0.5) / max_duration if settings.restrike_frames > 1 else 0.0,
             float(max_duration),
             ROWS=_ROWS,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from conftest import TINY, decode, decode_batch, states, swelling_noise
-from partranscribe.config import DecodeConfig, settings_from_dict
+from partranscribe.config import DOUBTFUL, DecodeConfig, settings_from_dict
 from partranscribe.frames import Frames, NoteCollector
 from partranscribe.model import LastFrame, Par
 from partranscribe.notes import (
@@ -383,6 +383,18 @@ def test_a_note_is_not_struck_again_before_its_time(lively: Par, features: Featu
         expected = np.arange(len(begins)) % frames == 0
         np.testing.assert_array_equal(begins, np.broadcast_to(expected[:, None], begins.shape))
         assert set(np.unique(found.state[~begins])) <= {SUSTAIN}
+
+
+def test_doubtful_onsets_are_decided_on_where_ghosts_are_left_out(lively: Par, features: Features) -> None:
+    ghosts, plain = (
+        DecodeConfig(onset_bias=-0.5, reonset_bias=-0.25, drop_ghosts=drop) for drop in (True, False)
+    )
+    higher = DecodeConfig(onset_bias=-0.5 + DOUBTFUL, reonset_bias=-0.25 + DOUBTFUL)
+    found, same, other = (
+        decode(lively, features, initial_state(lively), settings)[0] for settings in (ghosts, higher, plain)
+    )
+    np.testing.assert_array_equal(found.state, same.state)
+    assert (found.state != other.state).any()
 
 
 def test_pieces_side_by_side_are_decoded_as_each_by_itself(lively: Par, features: Features) -> None:

@@ -22,7 +22,7 @@ from partranscribe.torch_decode import DecoderState, initial_state
 from partranscribe.torch_frontend import TorchLogMel
 from partranscribe.windows import Features
 
-EAGER = DecodeConfig(onset_bias=0.7, reonset_bias=1.5, offset_bias=0.6, restrike_frames=4)
+EAGER = DecodeConfig(onset_bias=0.7, reonset_bias=1.5, offset_bias=0.6, restrike_frames=4, drop_ghosts=True)
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Features of the note and of the velocity network, (frames, pitches, hidden) each."""

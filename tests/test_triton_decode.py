@@ -80,7 +80,7 @@ def assert_same(plain: tuple[list[Frames], DecoderState], kernel: tuple[list[Fra
     "settings",
     [
         DecodeConfig(),
-        DecodeConfig(onset_bias=0.7, reonset_bias=1.5, offset_bias=0.6, restrike_frames=4),
+        DecodeConfig(onset_bias=0.7, reonset_bias=1.5, offset_bias=0.6, restrike_frames=4, drop_ghosts=True),
         DecodeConfig(onset_bias=-1.0, offset_bias=-2.0, restrike_frames=1),
     ],
     ids=["plain", "eager", "reluctant"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -114,7 +114,7 @@ def _transcribed(
     rng: np.random.Generator,
 ) -> Iterator[Heard]:
     """What is found in each passage, and what there is."""
-    rate = config.front_end.sample_rate
+    rate, decode = config.front_end.sample_rate, replace(config.decode, drop_ghosts=True)
     for first in range(0, settings.passages, _AT_ONCE):
         count = min(_AT_ONCE, settings.passages - first)
         passages = [
@@ -123,6 +123,6 @@ def _transcribed(
         if not passages:
             continue
         held_out = hold_out(model, config, passages, settings.seconds)
-        for estimate, reference in zip(found_in(held_out, config.decode), held_out.notes, strict=True):
+        for estimate, reference in zip(found_in(held_out, decode), held_out.notes, strict=True):
             if min(len(estimate), len(reference)) >= _FEWEST:
                 yield Heard(estimate, reference)
