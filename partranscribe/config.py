@@ -119,7 +119,7 @@ class ModelConfig:
 
 
 DOUBTFUL = 0.25
-"""Added to biases of onset and re-onset where ghosts are left out afterwards, so that fewer notes are missed."""
+"""Added to the biases of onset and re-onset where ghosts are left out afterwards: fewer notes are missed."""
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@
 
 The probabilities of a frame are the softmax of the network's logits, given what was decided in the frames
 before. The state has the highest sum of logarithm and bias, unless `restrike_frames` forbids it; with
-`drop_ghosts` the biases of onset and re-onset are higher by `config.DOUBTFUL`. Where it is onset or re-onset a
-note begins: its confidence c is the sum of both probabilities, and its onset is the time of the frame plus
+`drop_ghosts` the biases of onset and re-onset are higher by `config.DOUBTFUL`. Where it is onset or re-onset
+a note begins: its confidence c is the sum of both probabilities, and its onset is the time of the frame plus
 `onset_shift`, but never before the first frame. With `between_frames` it is later by (1 - b) (1 - c) - b
-frames, where b is the sum on the frame before, or 0 if a note begins there. What would begin less than a frame
-before the recording ends is no note. Of a part of a recording, what was decided before its first frame is not
-told, nor is which notes `drop_ghosts` leaves out.
+frames, where b is the sum on the frame before, or 0 if a note begins there. What would begin less than a
+frame before the recording ends is no note. Of a part of a recording, what was decided before its first frame
+is not told, nor is which notes `drop_ghosts` leaves out.
 
 An hour takes 248 MB. Compression would take off 7 % of that, so there is none; half precision would halve it,
 with errors of up to 0.00024, which show in a confidence of four decimals.
