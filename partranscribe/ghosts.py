@@ -26,12 +26,14 @@ _SHORT = 0.03  # seconds, added to those of which logarithms are taken
 _LONGEST = 2.0  # seconds until the key is struck again that count at most
 _SURE = 0.9999  # a confidence from which on the network is as sure as it can be
 
+_UNSURE = 0.4  # log-odds against a note by which it is kept still: most recordings are easier than passages
+
 GHOST_FEATURES = VELOCITY_FEATURES + 4
 """Numbers by which it is told whether a note is there."""
 
 
 def without_ghosts(notes: Sequence[Note], units: Units) -> list[Note]:
-    """The notes that are likelier there than not.
+    """The notes but for those that are likelier not there than there, by odds of three to two and more.
 
     A note that was cut where its key seemed to be struck again lasts as long as what is left out. Time and
     memory are in proportion to the notes.
@@ -46,7 +48,7 @@ def without_ghosts(notes: Sequence[Note], units: Units) -> list[Note]:
     logits = np.concatenate([units.sum(part) for part in features_of_ghosts(notes)])
     found: list[Note] = []
     last: dict[int, int] = {}  # where the last note of each pitch is in `found`
-    for note, is_there in zip(notes, (logits > 0).tolist(), strict=True):
+    for note, is_there in zip(notes, (logits > -_UNSURE).tolist(), strict=True):
         place = last.get(note.pitch)
         if is_there:
             last[note.pitch] = len(found)

@@ -19,9 +19,17 @@ ODDS, LENGTH, UNTIL_STRIKE, USUAL_ODDS = range(GHOST_FEATURES - 4, GHOST_FEATURE
 def sure_from(confidence: float) -> Units:
     """A network by which notes of more than this confidence are there, whatever else."""
     weight = np.zeros((1, GHOST_FEATURES), np.float32)
-    weight[0, ODDS] = 1.0
-    bias = np.array([-np.log(confidence / (1 - confidence))], np.float32)
-    return Units(weight, bias, np.ones(1, np.float32))
+    weight[0, ODDS] = 100.0
+    bias = np.array([-100 * np.log(confidence / (1 - confidence))], np.float32)
+    return Units(weight, bias, np.full(1, 9.0, np.float32))
+
+
+def test_what_it_is_not_sure_of_stays() -> None:
+    note = Note(0.0, 0.5, 60, 64, 0.5)
+    against = np.zeros((1, GHOST_FEATURES), np.float32)
+    for odds, stays in ((-0.35, True), (-0.45, False)):
+        units = Units(against, np.ones(1, np.float32), np.full(1, odds / np.tanh(1), np.float32))
+        assert without_ghosts([note], units) == ([note] if stays else [])
 
 
 def test_what_is_likelier_not_there_is_left_out() -> None:
