@@ -13,11 +13,13 @@ from av.container import OutputContainer
 from numpy.typing import NDArray
 
 from conftest import swelling_noise
+from partranscribe.ghosts import GHOST_FEATURES
 from partranscribe.notes import Note
 from partranscribe.offsets import FEATURES, OffsetNetwork
 from partranscribe.rhythm import RHYTHM_FEATURES
 from partranscribe.sampler import Instrument, load_instrument
 from partranscribe.units import Units
+from partranscribe.velocities import VELOCITY_FEATURES
 
 Samples = NDArray[np.float32]
 
@@ -164,6 +166,14 @@ def offset_network(hidden: int) -> OffsetNetwork:
     sure = (np.full(size, 9.0, np.float32) for size in (1, 1))
     entered = Units(np.zeros((1, RHYTHM_FEATURES), np.float32), *sure)
     return OffsetNetwork(random_units(hidden, FEATURES), entered)
+
+
+def ghost_network(confidence: float) -> Units:
+    """What takes notes of more than this confidence for true, whatever else."""
+    weight = np.zeros((1, GHOST_FEATURES), np.float32)
+    weight[0, VELOCITY_FEATURES] = 100.0
+    bias = np.array([-100 * np.log(confidence / (1 - confidence))], np.float32)
+    return Units(weight, bias, np.full(1, 9.0, np.float32))
 
 
 def random_units(hidden: int, features: int) -> Units:

@@ -11,17 +11,9 @@ from partranscribe import velocities
 from partranscribe.ghosts import GHOST_FEATURES, features_of_ghosts, without_ghosts
 from partranscribe.notes import Note, in_order
 from partranscribe.units import Units
-from synth import random_units
+from synth import ghost_network, random_units
 
 ODDS, LENGTH, UNTIL_STRIKE, USUAL_ODDS = range(GHOST_FEATURES - 4, GHOST_FEATURES)
-
-
-def sure_from(confidence: float) -> Units:
-    """A network by which notes of more than this confidence are there, whatever else."""
-    weight = np.zeros((1, GHOST_FEATURES), np.float32)
-    weight[0, ODDS] = 100.0
-    bias = np.array([-100 * np.log(confidence / (1 - confidence))], np.float32)
-    return Units(weight, bias, np.full(1, 9.0, np.float32))
 
 
 def test_what_it_is_not_sure_of_stays() -> None:
@@ -34,9 +26,9 @@ def test_what_it_is_not_sure_of_stays() -> None:
 
 def test_what_is_likelier_not_there_is_left_out() -> None:
     notes = [Note(0.1 * i, 0.1 * i + 0.05, 60 + i, 64, confidence) for i, confidence in enumerate([0.9, 0.4])]
-    assert without_ghosts(notes, sure_from(0.5)) == notes[:1]
-    assert without_ghosts(notes, sure_from(0.3)) == notes
-    assert without_ghosts([], sure_from(0.5)) == []
+    assert without_ghosts(notes, ghost_network(0.5)) == notes[:1]
+    assert without_ghosts(notes, ghost_network(0.3)) == notes
+    assert without_ghosts([], ghost_network(0.5)) == []
 
 
 def test_a_note_goes_on_where_its_key_was_not_struck_again() -> None:
@@ -48,13 +40,13 @@ def test_a_note_goes_on_where_its_key_was_not_struck_again() -> None:
         Note(1.5, 1.7, 60, 30, 0.4),  # long after
         Note(2.0, 2.4, 60, 64, 0.9),
     ]
-    assert without_ghosts(notes, sure_from(0.5)) == [replace(notes[0], offset=1.2), notes[-1]]
+    assert without_ghosts(notes, ghost_network(0.5)) == [replace(notes[0], offset=1.2), notes[-1]]
 
 
 def test_a_note_that_follows_is_not_cut_for_it() -> None:
     """Nothing overlaps: what is left out ended before its key was struck again."""
     notes = [Note(0.0, 0.5, 60, 64, 0.9), Note(0.51, 0.9, 60, 30, 0.4), Note(0.9, 1.2, 60, 64, 0.9)]
-    assert without_ghosts(notes, sure_from(0.5)) == [replace(notes[0], offset=0.9), notes[2]]
+    assert without_ghosts(notes, ghost_network(0.5)) == [replace(notes[0], offset=0.9), notes[2]]
 
 
 def test_it_is_told_how_sure_and_how_long_a_note_is() -> None:

@@ -19,7 +19,7 @@ from partranscribe.audio import read_blocks
 from partranscribe.config import DOUBTFUL, DecodeConfig
 from partranscribe.dynamics import evened
 from partranscribe.errors import AudioError, CheckpointError, DeviceError
-from partranscribe.ghosts import GHOST_FEATURES, without_ghosts
+from partranscribe.ghosts import without_ghosts
 from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
 from partranscribe.offsets import chosen
@@ -30,7 +30,7 @@ from partranscribe.torch_decode import begin_decoding
 from partranscribe.transcribe import Transcriber, Transcription
 from partranscribe.velocities import VELOCITY_FEATURES, corrected
 from partranscribe.windows import Features
-from synth import offset_network, random_units, write_audio
+from synth import ghost_network, offset_network, random_units, write_audio
 
 RATE = 16_000
 
@@ -146,7 +146,7 @@ def test_velocities_are_corrected_where_the_checkpoint_has_a_network_for_it(
 def test_ghosts_are_left_out_before_all_else(
     lively: Par, audio: NDArray[np.float32], whole: Transcription, tmp_path: Path
 ) -> None:
-    ghosts, velocities = random_units(4, GHOST_FEATURES), random_units(4, VELOCITY_FEATURES)
+    ghosts, velocities = ghost_network(0.5), random_units(4, VELOCITY_FEATURES)
     config = replace(TINY, decode=DecodeConfig(drop_ghosts=True, even_velocities=True))
     path = tmp_path / "drops.safetensors"
     save_checkpoint(path, lively, config, name="drops", ghosts=ghosts, velocities=velocities)
