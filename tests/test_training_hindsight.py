@@ -10,7 +10,7 @@ import torch
 
 from conftest import TINY, swelling_noise
 from partranscribe.errors import DataError
-from partranscribe.ghosts import GHOST_FEATURES, without_ghosts
+from partranscribe.ghosts import without_ghosts
 from partranscribe.model import Par
 from partranscribe.note_array import note_array
 from partranscribe.notes import Note
@@ -20,7 +20,7 @@ from partranscribe.training.data import Passage
 from partranscribe.training.fitting import Heard
 from partranscribe.training.hindsight import HindsightConfig, train_hindsight
 from partranscribe.velocities import VELOCITY_FEATURES
-from synth import offset_network, random_units
+from synth import ghost_network, offset_network, random_units
 
 RATE = TINY.front_end.sample_rate
 
@@ -55,7 +55,7 @@ def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatc
     heard: list[list[Heard]] = []
     sizes: list[tuple[int, int]] = []
     chance: list[tuple[float, ...]] = []
-    ghosts, offsets = random_units(4, GHOST_FEATURES), offset_network(2)
+    ghosts, offsets = ghost_network(0.6), offset_network(2)
     velocities = random_units(3, VELOCITY_FEATURES)
 
     def learner(gives: Any) -> Any:
