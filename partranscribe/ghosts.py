@@ -25,7 +25,6 @@ from .velocities import VELOCITY_FEATURES, features_of_velocities
 _SHORT = 0.03  # seconds, added to those of which logarithms are taken
 _LONGEST = 2.0  # seconds until the key is struck again that count at most
 _SURE = 0.9999  # a confidence from which on the network is as sure as it can be
-
 _UNSURE = 0.4  # log-odds against a note by which it is kept still: most recordings are easier than passages
 
 GHOST_FEATURES = VELOCITY_FEATURES + 4

@@ -98,6 +98,7 @@ def train_hindsight(
         torch.manual_seed(settings.seed)
         ghosts = learn_ghosts(passages, settings.networks, settings.ghost_hidden)
         passages = [one._replace(found=without_ghosts(one.found, ghosts)) for one in passages]
+        passages = [one for one in passages if len(one.found) >= _FEWEST]
         return Hindsight(
             ghosts=ghosts,
             offsets=learn_offsets(passages, settings.networks, settings.hidden, rng),
