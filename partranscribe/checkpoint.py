@@ -39,6 +39,7 @@ VELOCITIES = tuple(f"velocities.{name}" for name in Units._fields)
 GHOSTS = tuple(f"ghosts.{name}" for name in Units._fields)
 
 _CHOOSES = "a network that chooses offsets"
+_TELLS = "a network that tells which notes are there"
 
 _STORED = ("F32", "F16", "BF16", "F64")  # what weights may be stored in
 
@@ -182,8 +183,7 @@ def load_offsets(info: CheckpointInfo) -> OffsetNetwork | None:
         return None
     with _opened(info.path) as file:
         if not set(file.keys()) >= _ALL_OF_OFFSETS:
-            fact = "its settings ask for a network that chooses offsets, and there is none"
-            raise CheckpointError(f"{info.path}: {fact}; export it again, or decode without choose_offsets")
+            raise _missing(info.path, _CHOOSES, "choose_offsets")
         return OffsetNetwork(
             choice=_units(info.path, file, OFFSETS["choice"], FEATURES, _CHOOSES),
             entered=_units(info.path, file, OFFSETS["entered"], RHYTHM_FEATURES, _CHOOSES),
@@ -200,9 +200,8 @@ def load_ghosts(info: CheckpointInfo) -> Units | None:
         return None
     with _opened(info.path) as file:
         if not set(GHOSTS) & set(file.keys()):
-            fact = "its settings ask for a network that tells which notes are there, and there is none"
-            raise CheckpointError(f"{info.path}: {fact}; export it again, or decode without drop_ghosts")
-        return _units(info.path, file, GHOSTS, GHOST_FEATURES, "a network that tells which notes are there")
+            raise _missing(info.path, _TELLS, "drop_ghosts")
+        return _units(info.path, file, GHOSTS, GHOST_FEATURES, _TELLS)
 
 
 def load_velocities(info: CheckpointInfo) -> Units | None:
@@ -217,6 +216,12 @@ def load_velocities(info: CheckpointInfo) -> Units | None:
         if not set(VELOCITIES) & set(file.keys()):
             return None
         return _units(info.path, file, VELOCITIES, VELOCITY_FEATURES, "a network that corrects velocities")
+
+
+def _missing(path: Path, what: str, setting: str) -> CheckpointError:
+    """That a setting asks for a network which the checkpoint does not have."""
+    fact = f"its settings ask for {what}, and there is none"
+    return CheckpointError(f"{path}: {fact}; export it again, or decode without {setting}")
 
 
 def _units(path: Path, file: Any, keys: Sequence[str], features: int, what: str) -> Units:

@@ -176,6 +176,13 @@ def ghost_network(confidence: float) -> Units:
     return Units(weight, bias, np.full(1, 9.0, np.float32))
 
 
+def assert_seed_decides(first: Units, again: Units, other: Units) -> None:
+    """Every part is that of the same seed, and of no other."""
+    for one, same, different in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(one, same)
+        assert not np.array_equal(one, different)
+
+
 def random_units(hidden: int, features: int) -> Units:
     """A network of random weights."""
     rng = np.random.default_rng(0)

@@ -32,7 +32,7 @@ from partranscribe.checkpoint import (
     load_velocities,
     load_weights,
 )
-from partranscribe.config import Config, DecodeConfig, ModelConfig
+from partranscribe.config import Config, DecodeConfig, ModelConfig, settings_from_dict
 from partranscribe.errors import CheckpointError
 from partranscribe.frontend import LogMel, mel_filters
 from partranscribe.ghosts import GHOST_FEATURES
@@ -415,17 +415,32 @@ def test_a_network_that_chooses_no_offsets_is_named(
         load_offsets(checkpoint_info(path))
 
 
-def test_a_network_that_tells_ghosts_is_kept_as_it_is(tmp_path: Path, lively: Par) -> None:
-    units = random_units(3, GHOST_FEATURES)
-    path, asks = tmp_path / "model.safetensors", replace(TINY, decode=DecodeConfig(drop_ghosts=True))
-    save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, ghosts=units)
+@pytest.mark.parametrize(
+    ("name", "setting", "features", "load"),
+    [
+        ("ghosts", "drop_ghosts", GHOST_FEATURES, load_ghosts),
+        ("velocities", "even_velocities", VELOCITY_FEATURES, load_velocities),
+    ],
+)
+def test_a_network_that_weighs_notes_is_kept_as_it_is(
+    tmp_path: Path,
+    lively: Par,
+    name: str,
+    setting: str,
+    features: int,
+    load: Callable[[CheckpointInfo], Units | None],
+) -> None:
+    units = random_units(3, features)
+    asks = replace(TINY, decode=settings_from_dict(DecodeConfig, {setting: True}))
+    path, networks = tmp_path / "model.safetensors", dict[str, Any]({name: units})
+    save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, **networks)
     info = checkpoint_info(path)
-    found = load_ghosts(info)
+    found = load(info)
     assert found is not None
     for one, other in zip(found, units, strict=True):
         np.testing.assert_array_equal(one, other)
     assert info.parameters == lively.parameter_count()
-    assert load_ghosts(replace(info, config=TINY)) is None
+    assert load(replace(info, config=TINY)) is None
     load_checkpoint(path)
 
 
@@ -439,18 +454,8 @@ def test_a_network_that_tells_no_ghosts_is_named(tmp_path: Path, lively: Par, fe
         load_ghosts(checkpoint_info(path))
 
 
-def test_a_network_that_corrects_velocities_is_kept_as_it_is(tmp_path: Path, lively: Par) -> None:
-    units = random_units(3, VELOCITY_FEATURES)
+def test_a_checkpoint_may_have_no_network_that_corrects_velocities(tmp_path: Path, lively: Par) -> None:
     path, asks = tmp_path / "model.safetensors", replace(TINY, decode=DecodeConfig(even_velocities=True))
-    save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, velocities=units)
-    info = checkpoint_info(path)
-    found = load_velocities(info)
-    assert found is not None
-    for one, other in zip(found, units, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert info.parameters == lively.parameter_count()
-    assert load_velocities(replace(info, config=TINY)) is None
-    load_checkpoint(path)
     save_checkpoint(path, lively, asks, name="tiny")
     assert load_velocities(checkpoint_info(path)) is None
 

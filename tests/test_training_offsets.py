@@ -14,6 +14,7 @@ from partranscribe.notes import Note, in_order
 from partranscribe.offsets import OffsetNetwork, chosen
 from partranscribe.training.fitting import Heard
 from partranscribe.training.offsets import learn_offsets
+from synth import assert_seed_decides
 
 
 def piece(seed: int, late: float) -> tuple[list[Note], list[Note]]:
@@ -80,10 +81,7 @@ def test_the_same_seed_gives_the_same_network() -> None:
     pieces = [piece(seed, 0.1) for seed in range(3)]
     first, again, other = (learnt(pieces, seed=seed, networks=2, hidden=3) for seed in (1, 1, 2))
     for part in OffsetNetwork._fields:
-        units = (getattr(network, part) for network in (first, again, other))
-        for one, same, different in zip(*units, strict=True):
-            np.testing.assert_array_equal(one, same)
-            assert not np.array_equal(one, different)
+        assert_seed_decides(*(getattr(network, part) for network in (first, again, other)))
     assert first.choice.bias.shape == first.entered.bias.shape == (6,)
 
 
