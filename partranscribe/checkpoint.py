@@ -227,14 +227,14 @@ def _missing(path: Path, what: str, setting: str) -> CheckpointError:
 def _units(path: Path, file: Any, keys: Sequence[str], features: int, what: str) -> Units:
     """Those of some names, if they are of so many features."""
     there = set(file.keys())
-    are_numbers = all(key in there and file.get_slice(key).get_dtype() in _STORED for key in keys)
-    found = [_single(_stored(path, file, key)) for key in keys] if are_numbers else []
+    numbers = [key for key in keys if key in there and file.get_slice(key).get_dtype() in _STORED]
+    found = [_single(_stored(path, file, key)) for key in numbers]
     shapes = [part.shape for part in found]
     hidden = found[-1].size if found else 0
     fits = shapes == [(hidden, features), (hidden,), (hidden,)]
     if not fits or not all(np.isfinite(part).all() for part in found):
-        fact = f"{what} that is none ({keys[0]}: {shapes or 'no numbers'})"
-        raise CheckpointError(f"{path}: {fact}; export it again")
+        told = ", ".join(f"{key} {shape}" for key, shape in zip(numbers, shapes, strict=True)) or "no numbers"
+        raise CheckpointError(f"{path}: {what} that is none (it has {told}); export it again")
     return Units(*found)
 
 

@@ -152,9 +152,16 @@ LISTEN = """() => {
 }"""
 
 
+WITHIN_THE_LONG_NOTE = """() => {
+  const stay = () => page.player.time > 13.5 && page.player.seek(12.2);
+  page.player.seek(12.2);
+  setInterval(stay, 100);
+}"""
+
+
 def test_fader_goes_from_the_recording_to_the_transcription(show: Any) -> None:
     shown = show("plain")
-    shown.ask("page.player.seek(12.2)")  # within the long note
+    shown.page.evaluate(WITHIN_THE_LONG_NOTE)
     shown.press("Space")
     shown.until("page.player.playing")
     shown.page.evaluate(LISTEN)
@@ -162,12 +169,11 @@ def test_fader_goes_from_the_recording_to_the_transcription(show: Any) -> None:
     shown.press("1")
     shown.until("loudness(0) > 0.01 && loudness(1) < 0.0005")
     assert shown.page.input_value("#fader") == "0"
-    shown.ask("page.player.seek(12.1)")
     shown.page.focus("#fader")
     shown.press("End")  # of the fader, not of the piece
     shown.until("loudness(0) < 0.0005 && loudness(1) > 0.01")
     assert shown.page.get_attribute("#fader", "aria-valuetext") == "0 % recording, 100 % transcription"
-    assert shown.ask("page.player.time") < 20
+    assert shown.ask("page.player.time") < 20  # nor did it jump there
     shown.is_clean()
 
 
