@@ -20,9 +20,8 @@ from .errors import CheckpointError
 from .frontend import LogMel, mel_filters
 from .ghosts import GHOST_FEATURES
 from .machine import default_threads
-from .offsets import FEATURES, OffsetNetwork
+from .offsets import FEATURES
 from .paths import sha256_of
-from .rhythm import RHYTHM_FEATURES
 from .units import Units
 from .velocities import VELOCITY_FEATURES
 from .weights import COUNTS, Weights, is_trained, weight_shapes
@@ -31,12 +30,9 @@ FORMAT = "partranscribe-checkpoint"
 FORMAT_VERSION = 1
 
 FILTERS = ("front_end.filters.index", "front_end.filters.weight")
-OFFSETS = {  # of each part of `OffsetNetwork`, its units
-    part: tuple(f"offsets.{part}.{name}" for name in Units._fields) for part in OffsetNetwork._fields
-}
-_ALL_OF_OFFSETS = {key for keys in OFFSETS.values() for key in keys}
-VELOCITIES = tuple(f"velocities.{name}" for name in Units._fields)
-GHOSTS = tuple(f"ghosts.{name}" for name in Units._fields)
+GHOSTS, OFFSETS, VELOCITIES = (
+    tuple(f"{network}.{name}" for name in Units._fields) for network in ("ghosts", "offsets", "velocities")
+)
 
 _CHOOSES = "a network that chooses offsets"
 _TELLS = "a network that tells which notes are there"
@@ -173,7 +169,7 @@ def load_filters(info: CheckpointInfo) -> NDArray[np.float32]:
     return filters
 
 
-def load_offsets(info: CheckpointInfo) -> OffsetNetwork | None:
+def load_offsets(info: CheckpointInfo) -> Units | None:
     """The network of a checkpoint that chooses offsets, where its settings ask for it.
 
     Raises:
@@ -182,12 +178,9 @@ def load_offsets(info: CheckpointInfo) -> OffsetNetwork | None:
     if not info.config.decode.choose_offsets:
         return None
     with _opened(info.path) as file:
-        if not set(file.keys()) >= _ALL_OF_OFFSETS:
+        if not set(OFFSETS) & set(file.keys()):
             raise _missing(info.path, _CHOOSES, "choose_offsets")
-        return OffsetNetwork(
-            choice=_units(info.path, file, OFFSETS["choice"], FEATURES, _CHOOSES),
-            entered=_units(info.path, file, OFFSETS["entered"], RHYTHM_FEATURES, _CHOOSES),
-        )
+        return _units(info.path, file, OFFSETS, FEATURES, _CHOOSES)
 
 
 def load_ghosts(info: CheckpointInfo) -> Units | None:
@@ -265,7 +258,7 @@ def _single(stored: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def _weights_in(file: Any) -> list[str]:
     """Names of what a checkpoint holds of its model, beside counts."""
-    others = {*FILTERS, *GHOSTS, *_ALL_OF_OFFSETS, *VELOCITIES}
+    others = {*FILTERS, *GHOSTS, *OFFSETS, *VELOCITIES}
     return [key for key in file.keys() if key not in others and not key.endswith(COUNTS)]  # noqa: SIM118
 
 

@@ -1,12 +1,12 @@
 """Offsets of a recording, each chosen with regard to all the others.
 
-The network hears when a string falls silent; when its key was let go differs by how late the dampers of a
-piano are, and where notes follow each other closely one damper hides another. Over a whole recording more is
-known. Pieces that were entered note by note end most notes where others begin, and notes that end late by the
-same time again and again tell of late dampers. So there a note may end where the network heard it, or where
-one of the notes around that moment begins, and a small network of its own, trained on what a trained network
-decodes, chooses. Another tells by their rhythm which pieces these are (`partranscribe/rhythm.py`); of others
-the ends stay as they were heard. This is not of the paper.
+The network hears when a string falls silent. When its key was let go differs by how late the dampers of a
+piano are; where notes follow each other closely one damper hides another, and a string that the pedal holds
+is silent before the pedal is let go. Over a whole recording more is known. Pieces that were entered note by
+note end most notes where others begin, notes that end late by the same time again and again tell of late
+dampers, and what a pedal holds ends together. So a note may end where the network heard it, where one of the
+notes around that moment begins, or where others end after it, and a small network of its own, trained on what
+a trained network decodes, chooses. This is not of the paper.
 """
 
 from __future__ import annotations
@@ -30,87 +30,87 @@ from .note_array import (
     note_array,
 )
 from .notes import LOWEST_PITCH, PITCHES, Note
-from .rhythm import FEW, NEAR, Floats, beginnings_of, density, features_of_rhythm, gaps_in_chords
+from .rhythm import (
+    NEAR,
+    RHYTHM_FEATURES,
+    Floats,
+    beginnings_of,
+    density,
+    features_of_rhythm,
+    gaps_in_chords,
+)
 from .units import Units
 
 _BEFORE, _AFTER = 4, 3  # beginnings around the end that was heard, where a note may end as well
-_CHOICES = 1 + _BEFORE + _AFTER
-_EARLIEST, _LATEST = 0.6, 2.0  # seconds before and after the end that was heard
+_ENDS = 4  # moments after it at which other notes end, where it may end as well
+_CHOICES = 1 + _BEFORE + _AFTER + _ENDS
+_EARLIEST = 0.6  # seconds before the end that was heard
+_LATEST_BEGINNING, _LATEST_END = 2.0, 5.0  # seconds after it
 _SHORTEST = 0.04  # seconds that a note lasts at least where its end is moved back
 _FAR = 30  # semitones, where no note begins
 _SHORT = 0.03  # seconds, added to those of which logarithms are taken
+_AT_ONCE = 0.025  # seconds between ends that are one
+_SOUNDS = 0.04  # seconds after a moment at which what sounds there is counted
 _TOGETHER = 2048  # notes whose choices are weighed at once
+_FEW_CHORDS = 2  # of which as little can be told as of none
+_AS_HEARD = math.log(1.5)  # by what odds an end is moved at least
 
-_OF_A_CHOICE = 21
 _LAGS = (0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.4)
-_OF_A_RECORDING = 6 + len(_LAGS) - 1
-FEATURES = _CHOICES + _OF_A_CHOICE + _OF_A_RECORDING
-"""Numbers by which a choice is weighed."""
+_STRUCK_AGAIN = (0.0, 0.2, 0.4, 0.8, 2.0)  # seconds from a beginning to the next one of its key
+_FEW = 5  # notes that are added to those of which shares are taken
 
+_OF_A_CHOICE = 19
+_OF_A_NOTE = 10
+_OF_A_RECORDING = 6 + len(_LAGS) - 1 + len(_STRUCK_AGAIN) - 1 + 3 + RHYTHM_FEATURES
+FEATURES = _CHOICES + _OF_A_CHOICE + _OF_A_NOTE + _OF_A_RECORDING
+"""Numbers by which a choice is weighed: which it is, what tells of it, of its note, and of all notes."""
 
-class OffsetNetwork(NamedTuple):
-    """What chooses offsets.
-
-    Args:
-        choice: how likely each choice is where a piece was entered note by note, of FEATURES.
-        entered: the log-odds that it was, of RHYTHM_FEATURES.
-    """
-
-    choice: Units
-    entered: Units
+WHICH: NDArray[np.float32] = np.eye(_CHOICES, dtype=np.float32)
+"""Which choice it is, the first part of what it is weighed by: (choices, choices)."""
 
 
 class Choices(NamedTuple):
     """Where some notes may end.
 
     Args:
-        seconds: the end that was heard, then beginnings before and after it: (notes, choices).
+        seconds: the end that was heard, then beginnings before and after it, and ends after it:
+            (notes, choices).
         possible: whether a note may end there: (notes, choices). The first is always.
-        features: what tells how likely that is: (notes, choices, FEATURES).
+        features: what tells how likely that is: (notes, choices, some of FEATURES).
+        of_note: the rest of what does, which is the same for all choices: (notes, the rest).
     """
 
     seconds: Floats
     possible: NDArray[np.bool_]
     features: NDArray[np.float32]
+    of_note: NDArray[np.float32]
 
 
-def chosen(notes: Sequence[Note], network: OffsetNetwork) -> list[Note]:
+def chosen(notes: Sequence[Note], units: Units) -> list[Note]:
     """The same notes with the offsets that are likeliest where all were heard.
 
-    Time and memory are in proportion to the notes.
+    An end is moved only by odds of three to two and more. Without chords late dampers cannot be told from
+    fingers that hold what was struck, and all ends stay. Time and memory are in proportion to the notes.
 
     Args:
         notes: of one recording, by onset, no two of one pitch overlapping; nor will they afterwards.
-        network: of the checkpoint that they were transcribed with.
+        units: of the checkpoint that they were transcribed with, of FEATURES.
     """
     if not notes:
         return []
     table = note_array(notes)
-    entered = entered_probability(table, network.entered)
+    chords = len(gaps_in_chords(table[:, ONSET_COLUMN]))
     offsets: list[float] = []
     for choices in choices_of(table):
-        logits = np.where(choices.possible, network.choice.sum(choices.features), -np.inf)
+        logits = units.sum(WHICH, choices.features, choices.of_note[:, None])
+        logits[:, 0] += _AS_HEARD
+        logits = np.where(choices.possible, logits, -np.inf)
         likely = np.exp(logits - logits.max(axis=1, keepdims=True))
-        likely *= entered / likely.sum(axis=1, keepdims=True)
-        likely[:, 0] += 1 - entered  # as it was heard
+        likely *= chords / (chords + _FEW_CHORDS) / likely.sum(axis=1, keepdims=True)
+        likely[:, 0] += _FEW_CHORDS / (chords + _FEW_CHORDS)  # as it was heard
         best = likely.argmax(axis=1)
         offsets += choices.seconds[np.arange(len(best)), best].tolist()
     return [replace(note, offset=offset) for note, offset in zip(notes, offsets, strict=True)]
-
-
-def entered_probability(table: NoteArray, units: Units) -> float:
-    """How likely a piece was entered note by note, not performed: 0..1.
-
-    Without chords that is not known, and the answer is 0.
-
-    Args:
-        table: its notes, by onset; one at least.
-        units: of RHYTHM_FEATURES.
-    """
-    onsets = table[:, ONSET_COLUMN]
-    chords = len(gaps_in_chords(onsets))
-    logit = float(units.sum(features_of_rhythm(onsets)))
-    return chords / (chords + FEW) * (1 + math.tanh(logit / 2)) / 2
 
 
 def choices_of(table: NoteArray) -> Iterator[Choices]:
@@ -142,6 +142,7 @@ class _Recording:
             self.velocities, np.searchsorted(self.group, range(len(self.sizes)))
         )
         self.sorted_offsets = np.sort(self.offsets)
+        self.ends = beginnings_of(self.sorted_offsets).seconds  # what ends at once as one
         # The last beginning until the end of each note, or shortly after it; how much later the note ends.
         self.last = np.searchsorted(self.beginnings, self.offsets + NEAR, side="right") - 1
         self.lags = self.offsets - self.beginnings[self.last]
@@ -164,22 +165,31 @@ class _Recording:
 
     @cached_property
     def summary(self) -> Floats:
-        """What is the same for all choices: (_OF_A_RECORDING,)."""
-        free = self.strikes - self.offsets > NEAR  # not cut by another note of their key
+        """What is the same for all notes: (_OF_A_RECORDING,)."""
+        gaps = self.strikes - self.offsets
+        free = gaps > NEAR  # not cut by another note of their key
         lags, count = self.lags[free], int(free.sum())
         at_beginnings = int((lags <= NEAR).sum()) / max(count, 1)
-        late = np.histogram(lags[lags > NEAR], _LAGS)[0] / (count + 5)
+        late = np.histogram(lags[lags > NEAR], _LAGS)[0] / (count + _FEW)
         chance = np.mean([self._share_at_beginnings(free, later) for later in (0.23, 0.31, 0.37, 0.43, 0.53)])
         beyond = (self._share_at_beginnings(free, 0.0) - chance) / (1.001 - chance)
+        until_strike = self.strikes - self.onsets
+        struck, cut = (np.histogram(until_strike[which], _STRUCK_AGAIN)[0] for which in (gaps < 9e9, ~free))
+        lengths = self.offsets - self.onsets
         return np.array(
             [
                 beyond,
                 at_beginnings,
                 chance,
                 self.interval,
-                np.log(_SHORT + np.median(self.offsets - self.onsets)),
+                np.log(_SHORT + np.median(lengths)),
                 density(self.onsets),
                 *np.cumsum(late),
+                *cut / (struck + _FEW),
+                np.log1p(self._sounding(self.onsets)).mean(),
+                np.log1p(self._ending(self.offsets)).mean(),
+                np.log(_SHORT + lengths).std(),
+                *features_of_rhythm(self.onsets),
             ]
         )
 
@@ -194,80 +204,95 @@ class _Recording:
 
     def choices(self, part: slice) -> Choices:
         """Those of some notes."""
-        onset, heard = self.onsets[part, None], self.offsets[part, None]
-        group, strike = self.group[part, None], self.strikes[part, None]
-        count = len(self.beginnings)
-        before = np.searchsorted(self.beginnings, heard - NEAR) - 1
-        last, lag = self.last[part, None], self.lags[part, None]
-        is_there = lag <= NEAR
-        places = np.hstack(
-            (np.where(is_there, last, -1), before - np.arange(_BEFORE), last + 1 + np.arange(_AFTER))
-        )
-        begins = (places >= 0) & (places < count)
-        places = places.clip(0, count - 1)
-        times = self.beginnings[places]
-        seconds = np.hstack((heard, np.minimum(times[:, 1:], strike)))
-        moved = times - heard
-        possible = begins.copy()
-        possible[:, 0] = True
-        earlier, later = slice(1, 1 + _BEFORE), slice(1 + _BEFORE, None)
-        possible[:, earlier] &= (
-            (times[:, earlier] > onset + _SHORTEST)
-            & (places[:, earlier] != group)
-            & (moved[:, earlier] > -_EARLIEST)
-        )
-        possible[:, later] &= (times[:, later] < strike + NEAR) & (moved[:, later] < _LATEST)
-
-        keys, velocity = self.keys[part, None], self.velocities[part, None]
-        semitones = np.where(begins, self.semitones[places, keys], _FAR).clip(max=_FAR)
-        following = np.searchsorted(self.beginnings, seconds + NEAR)
-        until_next = np.where(
-            following < count, self.beginnings[following.clip(max=count - 1)] - seconds, _LATEST
-        )
-        since, until_strike = heard - onset, np.minimum(strike - heard, 9.0)
-        next_beginning = np.where(
-            last + 1 < count, self.beginnings[(last + 1).clip(max=count - 1)] - heard, 1.0
-        )
-        others = np.minimum(self.sizes[group] - 1, 4)
-        alike = self._of_group_ending(group, seconds) - (np.abs(seconds - heard) <= NEAR)
+        seconds, possible = self._where(part)
+        onset, heard, strike = self.onsets[part, None], self.offsets[part, None], self.strikes[part, None]
+        group, keys, velocity = self.group[part, None], self.keys[part, None], self.velocities[part, None]
+        others = self.sizes[group] - 1
+        moved = seconds - heard
+        last = (np.searchsorted(self.beginnings, seconds + NEAR) - 1).clip(0)
+        lag = seconds - self.beginnings[last]
+        begins = np.abs(lag) <= NEAR
+        semitones = np.where(begins, self.semitones[last, keys], _FAR).clip(max=_FAR)
+        alike = self._of_group_ending(group, seconds) - (np.abs(moved) <= NEAR)
+        until_strike = (strike - seconds).clip(max=2)
         of_a_choice = (
-            (seconds - heard).clip(-_EARLIEST, _LATEST),
+            moved.clip(-_EARLIEST, _LATEST_END),
             np.log(_SHORT + np.maximum(seconds - onset, 0.0)),
-            np.log(_SHORT + since),
+            np.log1p(self._ending(seconds)),
+            np.log1p(self._sounding(seconds + _SOUNDS)),
+            np.log(_SHORT + self._until_next(last, seconds, _LATEST_BEGINNING)),
+            np.log(_SHORT + np.maximum(lag, 0.0)),
             semitones / 12,
             semitones <= 2,
             semitones <= 5,
-            np.log1p(np.where(begins, self.sizes[places], 0)),
-            np.where(begins, self.loudest[places] - velocity, 0.0) / 40,
-            np.log1p(self._ending(seconds)),
+            np.log1p(np.where(begins, self.sizes[last], 0)),
+            np.where(begins, self.loudest[last] - velocity, 0.0) / 40,
+            np.log1p(_between(self.onsets, seconds, heard)),
+            np.log1p(_between(self.sorted_offsets, seconds, heard)),
+            until_strike,
+            until_strike < NEAR,
+            alike / np.maximum(others, 1),
+            alike > 0,
+            begins,
+            np.sign(moved) * np.log1p(np.abs(moved) / 0.05),
+        )
+        of_a_note = (
+            np.log(_SHORT + heard - onset),
             np.log1p(self._ending(heard)),
-            np.log(_SHORT + np.maximum(until_next, 0.0)),
-            lag.clip(0, 1),
-            next_beginning.clip(0, 1),
-            is_there,
+            np.log1p(self._sounding(heard + _SOUNDS)),
+            self.lags[part, None].clip(0, 1),
+            self.lags[part, None] <= NEAR,
+            self._until_next(self.last[part, None], heard, 1.0).clip(0, 1),
             (keys - 40) / 20,
             (velocity - 64) / 25,
-            until_strike.clip(max=2),
-            (heard + until_strike - seconds).clip(max=2),
-            others,
-            alike / np.maximum(self.sizes[group] - 1, 1),
-            alike > 0,
+            until_strike[:, :1],
+            np.minimum(others, 4),
         )
-        shape = (*seconds.shape, FEATURES)
-        features = np.empty(shape, np.float32)
-        features[..., :_CHOICES] = np.eye(_CHOICES)
-        for number, values in enumerate(of_a_choice, _CHOICES):
-            features[..., number] = values
-        features[..., _CHOICES + _OF_A_CHOICE :] = self.summary
-        return Choices(seconds, possible, features)
+        features = np.stack(of_a_choice, axis=-1).astype(np.float32)
+        summary = np.broadcast_to(self.summary, (len(heard), _OF_A_RECORDING))
+        return Choices(seconds, possible, features, np.hstack((*of_a_note, summary)).astype(np.float32))
+
+    def _where(self, part: slice) -> tuple[Floats, NDArray[np.bool_]]:
+        """Where some notes may end, and which of these places there are."""
+        onset, heard, strike = self.onsets[part, None], self.offsets[part, None], self.strikes[part, None]
+        last, count = self.last[part, None], len(self.beginnings)
+        earlier = np.searchsorted(self.beginnings, heard - NEAR) - 1 - np.arange(_BEFORE)
+        later = last + 1 + np.arange(_AFTER)
+        of_earlier, of_later = (self.beginnings[places.clip(0, count - 1)] for places in (earlier, later))
+        may_earlier = (earlier >= 0) & (earlier != self.group[part, None])
+        may_earlier &= (of_earlier > onset + _SHORTEST) & (of_earlier - heard > -_EARLIEST)
+        may_later = (later < count) & (of_later < strike + NEAR) & (of_later - heard < _LATEST_BEGINNING)
+        ends = np.searchsorted(self.ends, heard + _AT_ONCE) + np.arange(_ENDS)
+        of_ends = self.ends[ends.clip(max=len(self.ends) - 1)]
+        may_end = (ends < len(self.ends)) & (of_ends < strike + NEAR) & (of_ends - heard < _LATEST_END)
+        is_heard = np.ones_like(heard, bool)
+        possible = np.hstack((is_heard, may_earlier, may_later, may_end))
+        places = np.hstack((heard, of_earlier, of_later, of_ends))
+        return np.where(possible, np.minimum(places, strike), heard), possible
+
+    def _until_next(self, last: NDArray[np.intp], times: Floats, most: float) -> Floats:
+        """Seconds from some times to the beginning after some others, at most so many where there is none."""
+        count = len(self.beginnings)
+        seconds = self.beginnings[(last + 1).clip(max=count - 1)] - times
+        return np.maximum(np.where(last + 1 < count, seconds, most), 0.0)
+
+    def _sounding(self, times: Floats) -> NDArray[np.intp]:
+        """How many notes began and did not end."""
+        return np.searchsorted(self.onsets, times) - np.searchsorted(self.sorted_offsets, times)
 
     def _ending(self, times: Floats) -> NDArray[np.intp]:
         """How many notes end within 25 ms."""
         ends = self.sorted_offsets
-        return np.searchsorted(ends, times + 0.025, side="right") - np.searchsorted(ends, times - 0.025)
+        return np.searchsorted(ends, times + _AT_ONCE, side="right") - np.searchsorted(ends, times - _AT_ONCE)
 
     def _of_group_ending(self, group: NDArray[np.intp], times: Floats) -> NDArray[np.intp]:
         """How many of the notes that begin together end within `NEAR` of some times."""
         ends = self._ends_by_group
         until = np.searchsorted(ends, group + 1j * (times + NEAR), side="right")
         return until - np.searchsorted(ends, group + 1j * (times - NEAR))
+
+
+def _between(moments: Floats, one: Floats, other: Floats) -> NDArray[np.intp]:
+    """How many moments, in order, are between two times, whichever is first."""
+    count: NDArray[np.intp] = np.abs(np.searchsorted(moments, one) - np.searchsorted(moments, other))
+    return count

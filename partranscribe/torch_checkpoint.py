@@ -28,7 +28,6 @@ from .checkpoint import (
 from .config import Config
 from .frontend import mel_filters
 from .model import Par, par_with
-from .offsets import OffsetNetwork
 from .units import Units
 from .whole_file import whole_file
 
@@ -43,7 +42,7 @@ def save_checkpoint(
     training: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
     ghosts: Units | None = None,
-    offsets: OffsetNetwork | None = None,
+    offsets: Units | None = None,
     velocities: Units | None = None,
 ) -> None:
     """Write a network and everything needed to use it.
@@ -70,13 +69,9 @@ def save_checkpoint(
         for key, value in model.state_dict().items()
     }
     tensors |= _packed(mel_filters(config.front_end))
-    if ghosts is not None:
-        tensors |= _named(GHOSTS, ghosts)
-    if offsets is not None:
-        for part, units in offsets._asdict().items():
-            tensors |= _named(OFFSETS[part], units)
-    if velocities is not None:
-        tensors |= _named(VELOCITIES, velocities)
+    for keys, units in ((GHOSTS, ghosts), (OFFSETS, offsets), (VELOCITIES, velocities)):
+        if units is not None:
+            tensors |= _named(keys, units)
     with whole_file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=about))  # a file of its own would be private to the user
 

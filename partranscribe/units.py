@@ -20,9 +20,17 @@ class Units(NamedTuple):
     bias: NDArray[np.float32]
     output: NDArray[np.float32]
 
-    def sum(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The sum for each of some features (..., features): (...)."""
+    def sum(self, *features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The sum for each of some features: (...).
+
+        Args:
+            features: all, (..., features), or parts of them, one after the other, which broadcast.
+        """
         # Not a matrix product of BLAS, whose threads would wait for cores that other recordings are on.
-        hidden = np.tanh(np.einsum("...f,hf->...h", features, self.weight) + self.bias)
-        total: NDArray[np.float32] = np.einsum("...h,h->...", hidden, self.output)
+        places = np.cumsum([part.shape[-1] for part in features])[:-1]
+        weights = np.split(self.weight, places, axis=1)
+        hidden = self.bias
+        for part, weight in zip(features, weights, strict=True):
+            hidden = hidden + np.einsum("...f,hf->...h", part, weight)
+        total: NDArray[np.float32] = np.einsum("...h,h->...", np.tanh(hidden), self.output)
         return total

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from conftest import swelling_noise
 from partranscribe.ghosts import GHOST_FEATURES
 from partranscribe.notes import Note
-from partranscribe.offsets import FEATURES, OffsetNetwork
-from partranscribe.rhythm import RHYTHM_FEATURES
 from partranscribe.sampler import Instrument, load_instrument
 from partranscribe.units import Units
 from partranscribe.velocities import VELOCITY_FEATURES
@@ -159,13 +157,6 @@ def sampled_piano(folder: Path, sample_rate: int) -> Instrument:
     sf.write(folder / "tiny.wav", np.concatenate(parts), sample_rate, subtype="FLOAT")
     (folder / "tiny.csv").write_text("\n".join(rows))
     return load_instrument(folder / "tiny.wav", folder / "tiny.csv", sample_rate)
-
-
-def offset_network(hidden: int) -> OffsetNetwork:
-    """What chooses some offsets or others, and is sure that what it is given was entered note by note."""
-    sure = (np.full(size, 9.0, np.float32) for size in (1, 1))
-    entered = Units(np.zeros((1, RHYTHM_FEATURES), np.float32), *sure)
-    return OffsetNetwork(random_units(hidden, FEATURES), entered)
 
 
 def ghost_network(confidence: float) -> Units:

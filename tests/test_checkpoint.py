@@ -37,13 +37,13 @@ from partranscribe.errors import CheckpointError
 from partranscribe.frontend import LogMel, mel_filters
 from partranscribe.ghosts import GHOST_FEATURES
 from partranscribe.model import Par, par_with, weights_of
-from partranscribe.offsets import OffsetNetwork
+from partranscribe.offsets import FEATURES
 from partranscribe.released import checkpoint_path
 from partranscribe.torch_checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
 from partranscribe.units import Units
 from partranscribe.velocities import VELOCITY_FEATURES
 from partranscribe.weights import weight_shapes
-from synth import offset_network, random_units
+from synth import random_units
 
 Tensors = dict[str, Tensor]
 About = dict[str, str]
@@ -378,29 +378,10 @@ def test_filters_that_do_not_fit_are_named(
         load_front_end(checkpoint_info(path))
 
 
-def test_a_network_that_chooses_offsets_is_kept_as_it_is(tmp_path: Path, lively: Par) -> None:
-    network = offset_network(3)
-    path, asks = tmp_path / "model.safetensors", replace(TINY, decode=DecodeConfig(choose_offsets=True))
-    save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, offsets=network)
-    info = checkpoint_info(path)
-    found = load_offsets(info)
-    assert found is not None
-    for units, same in zip(found, network, strict=True):
-        for one, other in zip(units, same, strict=True):
-            np.testing.assert_array_equal(one, other)
-    assert info.parameters == lively.parameter_count()
-    assert load_offsets(replace(info, config=TINY)) is None
-    load_checkpoint(path)
-
-
-@pytest.mark.parametrize("part", OffsetNetwork._fields)
 @pytest.mark.parametrize("wrong", ["none", "shape", "hidden", "axes", "infinite", "kind"])
-def test_a_network_that_chooses_no_offsets_is_named(
-    tmp_path: Path, lively: Par, wrong: str, part: str
-) -> None:
+def test_a_network_that_chooses_no_offsets_is_named(tmp_path: Path, lively: Par, wrong: str) -> None:
     path, asks = tmp_path / "odd.safetensors", replace(TINY, decode=DecodeConfig(choose_offsets=True))
-    network = offset_network(3)
-    weight, bias, output = getattr(network, part)
+    weight, bias, output = random_units(3, FEATURES)
     units = {
         "none": None,
         "shape": Units(weight[:, 1:], bias, output),
@@ -409,8 +390,7 @@ def test_a_network_that_chooses_no_offsets_is_named(
         "infinite": Units(weight, bias * np.float32(np.inf), output),
         "kind": Units(weight, bias, output.astype(np.int32)),
     }[wrong]
-    offsets = network._replace(**{part: units}) if units else None
-    save_checkpoint(path, lively, asks, name="odd", offsets=offsets)
+    save_checkpoint(path, lively, asks, name="odd", offsets=units)
     with pytest.raises(CheckpointError, match=r"odd\.safetensors: .* network that chooses offsets"):
         load_offsets(checkpoint_info(path))
 
@@ -419,6 +399,7 @@ def test_a_network_that_chooses_no_offsets_is_named(
     ("name", "setting", "features", "load"),
     [
         ("ghosts", "drop_ghosts", GHOST_FEATURES, load_ghosts),
+        ("offsets", "choose_offsets", FEATURES, load_offsets),
         ("velocities", "even_velocities", VELOCITY_FEATURES, load_velocities),
     ],
 )

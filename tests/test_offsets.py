@@ -11,28 +11,20 @@ from numpy.typing import NDArray
 
 from partranscribe.note_array import note_array
 from partranscribe.notes import Note, in_order
-from partranscribe.offsets import FEATURES, OffsetNetwork, choices_of, chosen, entered_probability
-from partranscribe.rhythm import RHYTHM_FEATURES
+from partranscribe.offsets import FEATURES, choices_of, chosen
 from partranscribe.units import Units
 
 PREFERS = 0.01  # what a linear unit of tanh is still linear for
 SHARP = 3e3  # by which it is made one of all or nothing
 
 
-def sure(log_odds: float) -> Units:
-    """What takes every recording for one whose piece was entered, or for a performance."""
-    bias, output = np.full(1, 9.0, np.float32), np.full(1, log_odds, np.float32)
-    return Units(np.zeros((1, RHYTHM_FEATURES), np.float32), bias, output)
-
-
-def prefers(log_odds: float = 30.0, **weights: float) -> OffsetNetwork:
-    """A network that weighs a choice by some features alone: earlier, heard, or how far it is moved."""
-    places = {"heard": 0, "previous": 1, "next": 5, "moved": 8}
+def prefers(sharp: float = SHARP, **weights: float) -> Units:
+    """A network that weighs a choice by some features alone: which it is, or how far it is moved."""
+    places = {"heard": 0, "previous": 1, "next": 5, "end": 8, "moved": 12}
     weight = np.zeros((1, FEATURES), np.float32)
     for name, value in weights.items():
         weight[0, places[name]] = PREFERS * value
-    sharp = np.full(1, SHARP, np.float32)
-    return OffsetNetwork(Units(weight, np.zeros(1, np.float32), sharp), sure(log_odds))
+    return Units(weight, np.zeros(1, np.float32), np.full(1, sharp, np.float32))
 
 
 def legato(late: float, count: int = 60) -> list[Note]:
@@ -41,10 +33,9 @@ def legato(late: float, count: int = 60) -> list[Note]:
     return [Note(0.3 * i, 0.3 * (i + 1) + late, int(keys[i % len(keys)]), 64, 0.9) for i in range(count)]
 
 
-def doubled(notes: list[Note], later: float = 0.0) -> list[Note]:
-    """The same with a voice below that begins some seconds later and ends with it: chords of two."""
-    below = (replace(note, onset=note.onset + later, pitch=note.pitch - 27) for note in notes)
-    return in_order([*notes, *below])
+def doubled(notes: list[Note]) -> list[Note]:
+    """The same with a voice below: chords of two."""
+    return in_order([*notes, *(replace(note, pitch=note.pitch - 27) for note in notes)])
 
 
 def test_notes_may_end_where_others_begin() -> None:
@@ -73,21 +64,30 @@ def test_a_network_that_prefers_what_was_heard_changes_nothing() -> None:
     assert chosen(notes[:1], prefers(moved=1.0)) == notes[:1]
 
 
-def test_performances_keep_the_ends_that_were_heard() -> None:
-    notes = doubled(legato(0.12))
-    assert chosen(notes, prefers(log_odds=-30.0, previous=1.0)) == notes
-    assert chosen(notes, prefers(log_odds=-0.5, previous=1.0)) == notes  # where that is likelier, too
-    assert chosen(notes, prefers(log_odds=0.5, previous=1.0)) != notes
+def test_notes_may_end_where_others_end_after_them() -> None:
+    """What a pedal holds ends together, however soon it is silent."""
+    ends = {40: 4.0, 45: 4.01, 50: 3.99, 90: 1.0}
+    notes = [Note(0.0, end, pitch, 64, 0.9) for pitch, end in ends.items()]
+    assert [note.offset for note in chosen(notes, prefers(end=1.0))] == [4.0, 4.01, 3.99, 4.0]
+    again = [*notes, Note(2.0, 2.5, 90, 64, 0.9)]  # but not after its key is struck again
+    assert [note.offset for note in chosen(again, prefers(end=1.0))] == [4.0, 4.01, 3.99, 1.0, 4.0]
+
+
+def test_ends_are_moved_by_odds_of_three_to_two() -> None:
+    notes = doubled(legato(0.12, 3000))
+    for odds, moves in ((1.45, False), (1.55, True)):
+        sharp = np.log(odds) / np.tanh(PREFERS)
+        assert (chosen(notes, prefers(sharp, previous=1.0)) != notes) == moves
 
 
 def test_without_chords_nothing_is_known() -> None:
     """However sure the network is; a few chords are little more."""
     notes = legato(0.12)
-    assert entered_probability(note_array(notes), sure(30.0)) == 0
-    assert chosen(notes, prefers(previous=1.0)) == notes
-    for chords in (6, 54):
-        few = in_order([*notes, *doubled(notes)[: 2 * chords][1::2]])
-        assert entered_probability(note_array(few), sure(30.0)) == pytest.approx(chords / (chords + 6))
+    units = prefers(previous=1.0)
+    assert chosen(notes, units) == notes
+    for chords, moves in ((1, False), (2, False), (4, True)):
+        some = in_order([*notes, *(replace(note, pitch=note.pitch - 27) for note in notes[:chords])])
+        assert (chosen(some, units) != some) == moves
 
 
 @pytest.mark.parametrize("preference", [1.0, -1.0])
@@ -119,17 +119,23 @@ def test_notes_are_weighed_alike_however_many_are_weighed_at_once(monkeypatch: p
 
 
 def test_what_tells_of_a_recording_tells_late_dampers() -> None:
-    """Features of all its choices: how many notes end at a beginning, and how many how late."""
+    """The same of all its notes: how many end at a beginning, and how many how late."""
 
     def of_recording(notes: list[Note]) -> NDArray[np.float32]:
         (choices,) = choices_of(note_array(notes))
-        last: NDArray[np.float32] = choices.features[0, 0, -15:]
-        np.testing.assert_array_equal(
-            choices.features[..., -15:], np.broadcast_to(last, (*choices.possible.shape, 15))
-        )
+        of_all = choices.of_note[:, 10:]
+        np.testing.assert_array_equal(of_all, np.broadcast_to(of_all[0], of_all.shape))
+        last: NDArray[np.float32] = of_all[0]
         return last
 
     prompt, late = of_recording(legato(0.0)), of_recording(legato(0.13))
     assert prompt[1] > 0.95
     assert late[1] < 0.05  # share of offsets at beginnings
     assert late[6 + 2] < 0.05 < 0.8 < late[6 + 3]  # share that is 0.03 to 0.12, and to 0.15 s late
+
+
+def test_what_tells_of_a_recording_tells_keys_that_are_struck_again_at_once() -> None:
+    """Within 0.2, 0.4, 0.8 and 2 s: five notes of others are added."""
+    notes = [Note(0.3 * i, 0.3 * i + (0.3 if i < 30 else 0.2), 60, 64, 0.9) for i in range(61)]
+    (choices,) = choices_of(note_array(notes))
+    assert choices.of_note[0, 10 + 15 :][:4] == pytest.approx([0, 30 / 65, 0, 0])

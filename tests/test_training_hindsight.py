@@ -14,13 +14,14 @@ from partranscribe.ghosts import without_ghosts
 from partranscribe.model import Par
 from partranscribe.note_array import note_array
 from partranscribe.notes import Note
+from partranscribe.offsets import FEATURES
 from partranscribe.training import hindsight
 from partranscribe.training.augment import Augmenter
 from partranscribe.training.data import Passage
 from partranscribe.training.fitting import Heard
 from partranscribe.training.hindsight import HindsightConfig, train_hindsight
 from partranscribe.velocities import VELOCITY_FEATURES
-from synth import ghost_network, offset_network, random_units
+from synth import ghost_network, random_units
 
 RATE = TINY.front_end.sample_rate
 
@@ -55,7 +56,7 @@ def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatc
     heard: list[list[Heard]] = []
     sizes: list[tuple[int, int]] = []
     chance: list[tuple[float, ...]] = []
-    ghosts, offsets = ghost_network(0.6), offset_network(2)
+    ghosts, offsets = ghost_network(0.6), random_units(2, FEATURES)
     velocities = random_units(3, VELOCITY_FEATURES)
 
     def learner(gives: Any) -> Any:

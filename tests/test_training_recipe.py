@@ -22,6 +22,7 @@ from partranscribe.ghosts import GHOST_FEATURES
 from partranscribe.model import Par
 from partranscribe.note_io import write_notes
 from partranscribe.notes import Note
+from partranscribe.offsets import FEATURES
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
 from partranscribe.training import recipe as recipe_module
 from partranscribe.training.augment import Augmenter
@@ -32,7 +33,7 @@ from partranscribe.training.played import PlayedConfig
 from partranscribe.training.recipe import RecipeError, TrainingData, read_recipe, train
 from partranscribe.training.synthesis import Performance
 from partranscribe.velocities import VELOCITY_FEATURES
-from synth import melody, offset_network, random_units, sampled_piano, write_audio
+from synth import melody, random_units, sampled_piano, write_audio
 
 RATE = 16_000
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -313,7 +314,7 @@ def test_hindsight_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest
         train(read_recipe(recipe), data, tmp_path / "second", start=first)
     recipe.write_text(recipe.read_text() + "[hindsight]\npassages = 3\nseconds = 4.0\n")
     networks = Hindsight(
-        random_units(2, GHOST_FEATURES), offset_network(2), random_units(2, VELOCITY_FEATURES)
+        random_units(2, GHOST_FEATURES), random_units(2, FEATURES), random_units(2, VELOCITY_FEATURES)
     )
     asked: list[tuple[HindsightConfig, float]] = []
 
@@ -336,8 +337,7 @@ def test_hindsight_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest
     assert ghosts is not None
     assert offsets is not None
     assert velocities is not None
-    assert networks.offsets is not None
-    assert np.array_equal(offsets.choice.weight, networks.offsets.choice.weight)
+    assert np.array_equal(offsets.weight, networks.offsets.weight)
     assert np.array_equal(ghosts.weight, networks.ghosts.weight)
     assert np.array_equal(velocities.weight, networks.velocities.weight)
     kept, there = (load_checkpoint(path)[0].state_dict() for path in (first, second))

@@ -35,9 +35,17 @@ class Hidden(nn.Module):
         self.hidden, self.output = nn.Linear(len(mean), hidden), nn.Linear(hidden, 1, bias=False)
         self.mean, self.deviation = mean, deviation
 
-    def forward(self, features: Tensor) -> Tensor:
-        """The sum for each of some features (..., features): (...)."""
-        total: Tensor = self.output(torch.tanh(self.hidden((features - self.mean) / self.deviation)))[..., 0]
+    def forward(self, *features: Tensor) -> Tensor:
+        """The sum for each of some features, see `Units.sum`: (...)."""
+        sizes = [part.shape[-1] for part in features]
+        scales = (
+            torch.split(all_of, sizes, -1) for all_of in (self.mean, self.deviation, self.hidden.weight)
+        )
+        sums = [
+            ((part - mean) / deviation) @ weight.T
+            for part, mean, deviation, weight in zip(features, *scales, strict=True)
+        ]
+        total: Tensor = self.output(torch.tanh(sum(sums, self.hidden.bias)))[..., 0]
         return total
 
     @torch.no_grad()
@@ -51,7 +59,7 @@ class Hidden(nn.Module):
 def fitted(
     networks: int,
     hidden: int,
-    features: Tensor,
+    features: Sequence[Tensor],
     loss: Callable[[Hidden, Tensor], Tensor],
     examples: int,
     batch: int,
@@ -62,13 +70,14 @@ def fitted(
     Args:
         networks: how many are fitted, from different weights.
         hidden: units of each.
-        features: all there are, for their scale: (any, features).
+        features: all there are, for their scale: (any, features), or parts of them.
         loss: of a network on the examples of some numbers.
         examples: how many there are.
         batch: how many an update takes.
         epochs: passes over all of them, in random order.
     """
-    mean, deviation = features.mean(0), features.std(0) + 1e-3
+    mean = torch.cat([part.mean(0) for part in features])
+    deviation = torch.cat([part.std(0) for part in features]) + 1e-3
     units = []
     for _ in range(networks):
         network = Hidden(hidden, mean, deviation)

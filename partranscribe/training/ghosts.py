@@ -36,7 +36,7 @@ def learn_ghosts(passages: Sequence[Heard], networks: int, hidden: int) -> Units
     def loss(network: Hidden, batch: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(network(features[batch]), is_there[batch])
 
-    return fitted(networks, hidden, features, loss, len(features), _BATCH, _EPOCHS)
+    return fitted(networks, hidden, [features], loss, len(features), _BATCH, _EPOCHS)
 
 
 def _is_there(passage: Heard) -> Tensor:

@@ -13,7 +13,6 @@ from ..config import Config
 from ..errors import DataError
 from ..ghosts import without_ghosts
 from ..model import Par
-from ..offsets import OffsetNetwork
 from ..units import Units
 from .augment import Augmenter
 from .calibrate import found_in, hold_out
@@ -32,12 +31,12 @@ class Hindsight(NamedTuple):
 
     Args:
         ghosts: tells which are there.
-        offsets: chooses where they end; None where no piece was entered note by note.
+        offsets: chooses where they end.
         velocities: corrects how loud they are.
     """
 
     ghosts: Units
-    offsets: OffsetNetwork | None
+    offsets: Units
     velocities: Units
 
 

@@ -387,7 +387,7 @@ def export(
     save(config)
     if learn is not None:
         hindsight = learn(model, config)
-        asks = {"drop_ghosts": True, "choose_offsets": hindsight.offsets is not None, "even_velocities": True}
+        asks = {"drop_ghosts": True, "choose_offsets": True, "even_velocities": True}
         report({"phase": "hindsight", **asks})
         save(replace(config, decode=replace(config.decode, **asks)), **hindsight._asdict())
 

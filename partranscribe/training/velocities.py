@@ -76,7 +76,7 @@ def learn_velocities(
     features = torch.cat([one.features for one in examples])
     parts = torch.split(features, [len(one.right) for one in examples])
     examples = [one._replace(features=part) for one, part in zip(examples, parts, strict=True)]
-    units = fitted(networks, hidden, features, loss, len(examples), _BATCH, _EPOCHS)
+    units = fitted(networks, hidden, [features], loss, len(examples), _BATCH, _EPOCHS)
     return units._replace(output=_BELIEVED * units.output)
 
 
