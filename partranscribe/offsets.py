@@ -200,7 +200,7 @@ class _Recording:
             return 0.0
         after = np.searchsorted(self.beginnings, times).clip(1, max(len(self.beginnings) - 1, 1))
         around = self.beginnings[np.stack((after - 1, after)).clip(max=len(self.beginnings) - 1)]
-        return float(np.mean(np.abs(around - times).min(axis=0) < 0.025))
+        return float(np.mean(np.abs(around - times).min(axis=0) < _AT_ONCE))
 
     def choices(self, part: slice) -> Choices:
         """Those of some notes."""

@@ -30,7 +30,7 @@ def piece(seed: int, late: float) -> tuple[list[Note], list[Note]]:
 
 
 def pedalled(seed: int) -> tuple[list[Note], list[Note]]:
-    """Arpeggios above a fifth that last until the pedal is let go, whose upper notes are heard to end sooner."""
+    """Arpeggios above a fifth that a pedal holds, whose upper notes are heard to end sooner."""
     rng = np.random.default_rng(seed)
     heard, there = [], []
     for bar in range(30):

@@ -58,7 +58,7 @@ class HindsightConfig:
     seconds: float = 45.0
     networks: int = 4
     ghost_hidden: int = 32
-    hidden: int = 16
+    hidden: int = 32
     velocity_hidden: int = 64
     seed: int = 0
 
