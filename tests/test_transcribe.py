@@ -22,7 +22,7 @@ from partranscribe.errors import AudioError, CheckpointError, DeviceError
 from partranscribe.ghosts import without_ghosts
 from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
-from partranscribe.offsets import FEATURES, chosen
+from partranscribe.offsets import chosen
 from partranscribe.released import released
 from partranscribe.score import begun_between
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
@@ -30,7 +30,7 @@ from partranscribe.torch_decode import begin_decoding
 from partranscribe.transcribe import Transcriber, Transcription
 from partranscribe.velocities import VELOCITY_FEATURES, corrected
 from partranscribe.windows import Features
-from synth import ghost_network, random_units, write_audio
+from synth import ghost_network, offset_network, random_units, write_audio
 
 RATE = 16_000
 
@@ -117,7 +117,7 @@ def test_velocities_are_evened_where_the_settings_say_so(
 def test_offsets_are_chosen_where_the_settings_say_so(
     lively: Par, audio: NDArray[np.float32], whole: Transcription, tmp_path: Path
 ) -> None:
-    network = random_units(4, FEATURES)
+    network = offset_network()
     config = replace(TINY, decode=DecodeConfig(choose_offsets=True, even_velocities=True))
     path = tmp_path / "chooses.safetensors"
     save_checkpoint(path, lively, config, name="chooses", offsets=network)
@@ -133,7 +133,7 @@ def test_offsets_are_chosen_where_the_settings_say_so(
 def test_velocities_are_corrected_where_the_checkpoint_has_a_network_for_it(
     lively: Par, audio: NDArray[np.float32], whole: Transcription, tmp_path: Path
 ) -> None:
-    units, offsets = random_units(4, VELOCITY_FEATURES), random_units(4, FEATURES)
+    units, offsets = random_units(4, VELOCITY_FEATURES), offset_network()
     config = replace(TINY, decode=DecodeConfig(choose_offsets=True, even_velocities=True))
     path = tmp_path / "corrects.safetensors"
     save_checkpoint(path, lively, config, name="corrects", offsets=offsets, velocities=units)
