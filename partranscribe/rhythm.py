@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 NEAR = 0.03  # seconds between onsets that are one beginning
 CHORD = 0.05  # seconds at most between notes of one chord
-FEW = 6  # chords, and pairs of intervals, as performances have them, that are added to those of a recording
+_FEW = 6  # chords, and pairs of intervals, as performances have them, that are added to those of a recording
 _USUAL_GAP, _USUAL_UNEVENNESS = 0.01, 0.02  # seconds
 _USUAL_FROM_RATIOS = 0.1
 _EXACT, _UNEVEN = 0.001, 0.002  # seconds, added to gaps and unevenness of which logarithms are taken
@@ -90,16 +90,16 @@ def features_of_rhythm(onsets: Floats) -> NDArray[np.float32]:
     Args:
         onsets: seconds, in order; one at least.
     """
-    gaps = np.concatenate((gaps_in_chords(onsets), np.full(FEW, _USUAL_GAP)))
+    gaps = np.concatenate((gaps_in_chords(onsets), np.full(_FEW, _USUAL_GAP)))
     beginnings = beginnings_of(onsets)
     intervals = np.diff(beginnings.seconds)
     intervals = intervals[intervals < _PAUSE]
     ratios = np.log(intervals[1:] / intervals[:-1])
     alike = np.abs(ratios) < _EVEN
     shorter = np.minimum(intervals[1:], intervals[:-1])
-    uneven = np.concatenate((np.abs(ratios[alike]) * shorter[alike], np.full(FEW, _USUAL_UNEVENNESS)))
+    uneven = np.concatenate((np.abs(ratios[alike]) * shorter[alike], np.full(_FEW, _USUAL_UNEVENNESS)))
     from_ratios = np.abs(ratios[:, None] - _RATIOS).min(axis=1)
-    pairs = len(ratios) + FEW
+    pairs = len(ratios) + _FEW
     changes = np.diff(intervals)
     small = alike & (np.abs(changes) < _CHANGE)
     former, latter = (part[small[1:] & small[:-1]] for part in (changes[:-1], changes[1:]))
@@ -112,8 +112,8 @@ def features_of_rhythm(onsets: Floats) -> NDArray[np.float32]:
             density(onsets),
             np.log(_UNEVEN + np.median(uneven)),
             np.log(_UNEVEN + np.minimum(uneven, 2 * _USUAL_UNEVENNESS).mean()),
-            (from_ratios.sum() + FEW * _USUAL_FROM_RATIOS) / pairs,
-            (alike.sum() + FEW / 2) / pairs,
+            (from_ratios.sum() + _FEW * _USUAL_FROM_RATIOS) / pairs,
+            (alike.sum() + _FEW / 2) / pairs,
             (former * latter).sum() / spread,
         ],
         np.float32,
