@@ -34,9 +34,6 @@ GHOSTS, OFFSETS, VELOCITIES = (
     tuple(f"{network}.{name}" for name in Units._fields) for network in ("ghosts", "offsets", "velocities")
 )
 
-_CHOOSES = "a network that chooses offsets"
-_TELLS = "a network that tells which notes are there"
-
 _STORED = ("F32", "F16", "BF16", "F64")  # what weights may be stored in
 
 
@@ -175,12 +172,7 @@ def load_offsets(info: CheckpointInfo) -> Units | None:
     Raises:
         CheckpointError: it is not there, or is none.
     """
-    if not info.config.decode.choose_offsets:
-        return None
-    with _opened(info.path) as file:
-        if not set(OFFSETS) & set(file.keys()):
-            raise _missing(info.path, _CHOOSES, "choose_offsets")
-        return _units(info.path, file, OFFSETS, FEATURES, _CHOOSES)
+    return _asked_for(info, "choose_offsets", OFFSETS, FEATURES, "a network that chooses offsets")
 
 
 def load_ghosts(info: CheckpointInfo) -> Units | None:
@@ -189,12 +181,8 @@ def load_ghosts(info: CheckpointInfo) -> Units | None:
     Raises:
         CheckpointError: it is not there, or is none.
     """
-    if not info.config.decode.drop_ghosts:
-        return None
-    with _opened(info.path) as file:
-        if not set(GHOSTS) & set(file.keys()):
-            raise _missing(info.path, _TELLS, "drop_ghosts")
-        return _units(info.path, file, GHOSTS, GHOST_FEATURES, _TELLS)
+    what = "a network that tells which notes are there"
+    return _asked_for(info, "drop_ghosts", GHOSTS, GHOST_FEATURES, what)
 
 
 def load_velocities(info: CheckpointInfo) -> Units | None:
@@ -211,10 +199,17 @@ def load_velocities(info: CheckpointInfo) -> Units | None:
         return _units(info.path, file, VELOCITIES, VELOCITY_FEATURES, "a network that corrects velocities")
 
 
-def _missing(path: Path, what: str, setting: str) -> CheckpointError:
-    """That a setting asks for a network which the checkpoint does not have."""
-    fact = f"its settings ask for {what}, and there is none"
-    return CheckpointError(f"{path}: {fact}; export it again, or decode without {setting}")
+def _asked_for(
+    info: CheckpointInfo, setting: str, keys: Sequence[str], features: int, what: str
+) -> Units | None:
+    """Those of some names, which have to be there if a setting of decoding asks for them."""
+    if not getattr(info.config.decode, setting):
+        return None
+    with _opened(info.path) as file:
+        if not set(keys) & set(file.keys()):
+            fact = f"its settings ask for {what}, and there is none"
+            raise CheckpointError(f"{info.path}: {fact}; export it again, or decode without {setting}")
+        return _units(info.path, file, keys, features, what)
 
 
 def _units(path: Path, file: Any, keys: Sequence[str], features: int, what: str) -> Units:

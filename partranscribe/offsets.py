@@ -49,7 +49,7 @@ _LATEST_BEGINNING, _LATEST_END = 2.0, 5.0  # seconds after it
 _SHORTEST = 0.04  # seconds that a note lasts at least where its end is moved back
 _FAR = 30  # semitones, where no note begins
 _SHORT = 0.03  # seconds, added to those of which logarithms are taken
-_AT_ONCE = 0.025  # seconds between ends that are one
+_AT_ONCE = 0.025  # seconds before and after a moment, of what ends there
 _SOUNDS = 0.04  # seconds after a moment at which what sounds there is counted
 _TOGETHER = 2048  # notes whose choices are weighed at once
 _FEW_CHORDS = 2  # of which as little can be told as of none
@@ -174,7 +174,7 @@ class _Recording:
         chance = np.mean([self._share_at_beginnings(free, later) for later in (0.23, 0.31, 0.37, 0.43, 0.53)])
         beyond = (self._share_at_beginnings(free, 0.0) - chance) / (1.001 - chance)
         until_strike = self.strikes - self.onsets
-        struck, cut = (np.histogram(until_strike[which], _STRUCK_AGAIN)[0] for which in (gaps < 9e9, ~free))
+        struck, cut = (np.histogram(which, _STRUCK_AGAIN)[0] for which in (until_strike, until_strike[~free]))
         lengths = self.offsets - self.onsets
         return np.array(
             [

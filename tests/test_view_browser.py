@@ -153,7 +153,7 @@ LISTEN = """() => {
 
 
 WITHIN_THE_LONG_NOTE = """() => {
-  const stay = () => page.player.time > 13.5 && page.player.seek(12.2);
+  const stay = () => page.player.time > 13.5 && page.player.time < 15 && page.player.seek(12.2);
   page.player.seek(12.2);
   setInterval(stay, 100);
 }"""
