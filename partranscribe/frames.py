@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .attacks import Place
 from .config import DecodeConfig
 from .notes import LOWEST_PITCH, NOTE_STATES, OFF, OFFSET, ONSET, PITCHES, REONSET, SUSTAIN, Note
 
@@ -87,7 +88,7 @@ def _lateness(
 
 
 class _OpenNote(NamedTuple):
-    frame: float
+    onset: float
     velocity: int
     confidence: float
 
@@ -98,6 +99,8 @@ class NoteCollector:
     Args:
         seconds_per_frame: time between two frames.
         settings: whether times are between frames, and constant shifts of onsets and offsets.
+
+    `begun` are onset and pitch of the notes that began in the frames that were pushed last.
     """
 
     def __init__(self, seconds_per_frame: float, settings: DecodeConfig | None = None) -> None:
@@ -105,11 +108,13 @@ class NoteCollector:
         self._settings = settings or DecodeConfig()
         self._open: dict[int, _OpenNote] = {}
         self._frame = 0
+        self.begun: list[Place] = []
         self._before = np.zeros((2, PITCHES), np.float32)  # as `_lateness` takes it, of onsets and of ends
 
     def push(self, frames: Frames) -> list[Note]:
         """Take the next frames, and give the notes that ended in them."""
         notes = []
+        self.begun = []
         before = np.zeros((1, PITCHES), bool)
         before[0, list(self._open)] = True
         sounds = np.isin(frames.state, (ONSET, REONSET, SUSTAIN))
@@ -127,9 +132,16 @@ class NoteCollector:
             if begins[row, pitch]:
                 velocity = min(max(round(float(frames.velocity[row, pitch]) * 127), 1), 127)
                 confidence = min(float(frames.confidence[row, pitch]), 1.0)
-                self._open[pitch] = _OpenNote(frame, velocity, confidence)
+                onset = max(frame * self._seconds_per_frame + self._settings.onset_shift, 0.0)
+                self._open[pitch] = _OpenNote(onset, velocity, confidence)
+                self.begun.append((onset, pitch + LOWEST_PITCH))
         self._frame += len(frames.state)
         return notes
+
+    @property
+    def decided(self) -> float:
+        """Seconds before which no more notes begin: a frame earlier at most than they are decided on."""
+        return (self._frame - 1) * self._seconds_per_frame + self._settings.onset_shift
 
     def finish(self) -> list[Note]:
         """The notes that still sound when the recording ends: they end with it."""
@@ -137,6 +149,5 @@ class NoteCollector:
 
     def _note(self, pitch: int, end: float) -> Note:
         begun = self._open.pop(pitch)
-        onset = max(begun.frame * self._seconds_per_frame + self._settings.onset_shift, 0.0)
-        offset = max(end * self._seconds_per_frame + self._settings.offset_shift, onset)
-        return Note(onset, offset, pitch + LOWEST_PITCH, begun.velocity, begun.confidence)
+        offset = max(end * self._seconds_per_frame + self._settings.offset_shift, begun.onset)
+        return Note(begun.onset, offset, pitch + LOWEST_PITCH, begun.velocity, begun.confidence)

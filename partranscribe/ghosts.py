@@ -20,14 +20,14 @@ from .note_array import OFFSET_COLUMN, ONSET_COLUMN, VELOCITY_COLUMN, next_strik
 from .notes import Note
 from .rhythm import NEAR
 from .units import Units
-from .velocities import VELOCITY_FEATURES, features_of_velocities
+from .velocities import SURROUNDINGS, features_of_surroundings
 
 _SHORT = 0.03  # seconds, added to those of which logarithms are taken
 _LONGEST = 2.0  # seconds until the key is struck again that count at most
 _SURE = 0.9999  # a confidence from which on the network is as sure as it can be
 _UNSURE = 0.4  # log-odds against a note by which it is kept still: most recordings are easier than passages
 
-GHOST_FEATURES = VELOCITY_FEATURES + 4
+GHOST_FEATURES = SURROUNDINGS + 4
 """Numbers by which it is told whether a note is there."""
 
 
@@ -72,7 +72,7 @@ def features_of_ghosts(notes: Sequence[Note]) -> Iterator[NDArray[np.float32]]:
     columns = (odds, np.log(_SHORT + lengths), until_strike.clip(max=_LONGEST), usual)
     own = np.stack(columns, axis=1).astype(np.float32)
     first = 0
-    for part in features_of_velocities(table, note_array(evened(notes))[:, VELOCITY_COLUMN]):
+    for part in features_of_surroundings(table, note_array(evened(notes))[:, VELOCITY_COLUMN]):
         last = first + len(part)
         yield np.hstack((part, own[first:last]))
         first = last

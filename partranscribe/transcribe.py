@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .ahead import Ahead
+from .attacks import AttackMeter
 from .audio import read_blocks
 from .checkpoint import (
     CheckpointInfo,
@@ -416,6 +417,7 @@ class _Piece:
         self._engine, self._tuning = transcriber.engine, tuning
         self._spans = Spans(self._config.front_end, transcriber.group_frames)
         self._collector = NoteCollector(self._config.front_end.seconds_per_frame, self._config.decode)
+        self._attacks = AttackMeter(self._config.front_end.sample_rate) if self._velocities else None
         self._notes: list[Note] = []
         self._frames = 0
         self._wanted_frames: int | None = None
@@ -474,6 +476,8 @@ class _Piece:
         spans, config = self._spans, self._config.front_end
         with closing(self._timings.each("reading", self._blocks)) as timed:
             for block in timed:
+                if self._attacks is not None:
+                    self._attacks.push(block)
                 yield from spans.push(block)
         if spans.samples < spans.needed:
             there = spans.samples / config.sample_rate
@@ -498,6 +502,8 @@ class _Piece:
         if not len(frames.state):
             return frames
         self._notes += self._collector.push(frames)
+        if self._attacks is not None:
+            self._attacks.begin(self._collector.begun, self._collector.decided, self.tuning)
         wanted = frames.part(slice(max(self._lead - self._frames, 0), None))
         self._frames += len(frames.state)
         return wanted
@@ -532,8 +538,10 @@ class _Piece:
             found = without_ghosts(found, self._ghosts)
         if self._offsets is not None:
             found = chosen(found, self._offsets)
-        if self._velocities is not None:
-            found = corrected(found, self._velocities)
+        if self._velocities is not None and self._attacks is not None:
+            measured, later = self._attacks.finish(self.tuning), self._start - first
+            attacks = {(later + onset, pitch): attack for (onset, pitch), attack in measured.items()}
+            found = corrected(found, attacks, self._velocities)
         elif self._config.decode.even_velocities:
             found = evened(found)
         return Transcription(found, self._duration, self.tuning)

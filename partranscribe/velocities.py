@@ -2,19 +2,20 @@
 
 What `partranscribe/dynamics.py` expects takes all notes that are near each other for a phrase. Music is more
 regular: a melody is above what accompanies it, a voice goes on about as loud as it was, a bass note begins
-what the next ones follow, and a string is heard the louder for what else of its partials sounds. A small
-network, trained on what a trained network decodes, says from such numbers by how much a velocity is off.
-This is not of the paper.
+what the next ones follow, and a string is heard the louder for what else of its partials sounds. And by how
+much partials rise tells which of two notes is the louder one on any piano. A small network, trained on what a
+trained network decodes, says from such numbers by how much a velocity is off. This is not of the paper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .attacks import ATTACKS, Attack, Place
 from .dynamics import evened
 from .note_array import ONSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN, NoteArray, note_array
 from .notes import LOWEST_PITCH, PITCHES, Note
@@ -35,8 +36,12 @@ _FEW = 2  # notes that are added to those of a key
 _PARTIALS = (-24, -19, -12, 12)  # semitones between strings that share partials
 _TOGETHER = 2048  # notes whose neighbours are looked for at once
 
+_DECIBELS = 10.0  # of attacks that are 1 for the network
+_RIDGE = 2.0  # of the regression of attacks, which few notes tell little of
+_STEADY = 0.05  # added to by how much attacks differ
+
 _OF_A_CHORD, _OF_THE_SAME_KEY = 13, 9
-VELOCITY_FEATURES = (
+SURROUNDINGS = (
     _OF_A_CHORD
     + 2 * len(_BEGINNINGS)
     + 2 * 3 * _OF_A_VOICE
@@ -44,10 +49,12 @@ VELOCITY_FEATURES = (
     + RHYTHM_FEATURES
     + 2 * len(_PARTIALS)
 )
+"""Numbers of what surrounds a note."""
+VELOCITY_FEATURES = SURROUNDINGS + 5 * ATTACKS
 """Numbers by which a velocity is corrected."""
 
 
-def corrected(notes: Sequence[Note], units: Units) -> list[Note]:
+def corrected(notes: Sequence[Note], attacks: Mapping[Place, Attack], units: Units) -> list[Note]:
     """The same notes with the velocities that the network expects, knowing what surrounds them.
 
     How loud they are on the mean does not change: the network has learnt by a measure that does not ask for
@@ -55,25 +62,76 @@ def corrected(notes: Sequence[Note], units: Units) -> list[Note]:
 
     Args:
         notes: of one recording, by onset, with the velocities that were heard.
-        units: of the checkpoint that they were transcribed with.
+        attacks: of each, by where it is.
+        units: of the checkpoint that they were transcribed with, of VELOCITY_FEATURES.
     """
     if not notes:
         return []
-    even = note_array(evened(notes))[:, VELOCITY_COLUMN]
-    corrections = np.concatenate(
-        [units.sum(part) for part in features_of_velocities(note_array(notes), even)]
-    )
+    table, even = note_array(notes), note_array(evened(notes))[:, VELOCITY_COLUMN]
+    parts = features_of_velocities(table, even, attacks_in(notes, attacks))
+    corrections = np.concatenate([units.sum(part) for part in parts])
     expected = even + SCALE * (corrections - corrections.mean())
     velocities = np.clip(np.round(expected), 1, 127).astype(int).tolist()
     return [replace(note, velocity=velocity) for note, velocity in zip(notes, velocities, strict=True)]
 
 
-def features_of_velocities(table: NoteArray, even: Floats) -> Iterator[NDArray[np.float32]]:
+def attacks_in(notes: Sequence[Note], attacks: Mapping[Place, Attack]) -> NDArray[np.float32]:
+    """Those of some notes, one at least: (notes, ATTACKS)."""
+    return np.stack([attacks[note.onset, note.pitch] for note in notes])
+
+
+def features_of_velocities(
+    table: NoteArray, even: Floats, attacks: NDArray[np.float32]
+) -> Iterator[NDArray[np.float32]]:
     """What tells by how much velocities are off, some notes at a time: (notes, VELOCITY_FEATURES).
 
     Args:
         table: one note at least, by onset, with the velocities that were heard.
         even: velocities from `dynamics.evened`: (notes,).
+        attacks: (notes, ATTACKS).
+    """
+    of_attacks, first = features_of_attacks(table, even, attacks), 0
+    for part in features_of_surroundings(table, even):
+        last = first + len(part)
+        yield np.hstack((part, of_attacks[first:last]))
+        first = last
+
+
+def features_of_attacks(table: NoteArray, even: Floats, attacks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What attacks tell of by how much velocities are off: (notes, VELOCITY_FEATURES - SURROUNDINGS).
+
+    An attack rises with the velocity and differs from key to key, by how much is another thing on each piano.
+    So it counts by how many decibels it is above what it usually is of such keys and velocities.
+
+    Args:
+        table, even, attacks: as of `features_of_velocities`.
+    """
+    louder, height = (even - even.mean()) / SCALE, (table[:, PITCH_COLUMN] - _MIDDLE_C) / (2 * _OCTAVE)
+    known = np.stack((np.ones(len(table)), louder, height, height**2, height**3), axis=1)
+    ridge = np.diag([1e-6, *[_RIDGE] * (known.shape[1] - 1)])
+    rises = attacks / _DECIBELS
+    usual = np.linalg.solve(known.T @ known + ridge, known.T @ rises)
+    above = rises - known @ usual
+    groups = beginnings_of(table[:, ONSET_COLUMN]).group
+    keys = table[:, PITCH_COLUMN].astype(int) - LOWEST_PITCH
+    everywhere = (np.broadcast_to(part, above.shape) for part in (usual[1], above.std(axis=0) + _STEADY))
+    columns = (above, _means(above, keys, _FEW), _means(above, groups, 0), *everywhere)
+    return np.hstack(columns).astype(np.float32)
+
+
+def _means(values: Floats, groups: NDArray[np.intp], few: int) -> Floats:
+    """For each row the mean of those of its group, to which so many zeros are added: (rows, columns)."""
+    count = np.bincount(groups) + few
+    sums = [np.bincount(groups, column) for column in values.T]
+    means: Floats = np.stack(sums, axis=1) / count.clip(1)[:, None]
+    return means[groups]
+
+
+def features_of_surroundings(table: NoteArray, even: Floats) -> Iterator[NDArray[np.float32]]:
+    """What surrounds notes, some of them at a time: (notes, SURROUNDINGS).
+
+    Args:
+        table, even: as of `features_of_velocities`.
     """
     recording = _Recording(table, even)
     for first in range(0, len(table), _TOGETHER):

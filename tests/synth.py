@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from av.container import OutputContainer
 from numpy.typing import NDArray
 
 from conftest import swelling_noise
+from partranscribe.attacks import ATTACKS, Attack, Place
 from partranscribe.ghosts import GHOST_FEATURES
 from partranscribe.notes import Note
 from partranscribe.offsets import FEATURES, WHICH
 from partranscribe.sampler import Instrument, load_instrument
 from partranscribe.units import Units
-from partranscribe.velocities import VELOCITY_FEATURES
+from partranscribe.velocities import SURROUNDINGS
 
 Samples = NDArray[np.float32]
 
@@ -170,7 +171,7 @@ def offset_network() -> Units:
 def ghost_network(confidence: float) -> Units:
     """What takes notes of more than this confidence for true, whatever else."""
     weight = np.zeros((1, GHOST_FEATURES), np.float32)
-    weight[0, VELOCITY_FEATURES] = 100.0
+    weight[0, SURROUNDINGS] = 100.0
     bias = np.array([-100 * np.log(confidence / (1 - confidence))], np.float32)
     return Units(weight, bias, np.full(1, 9.0, np.float32))
 
@@ -180,6 +181,12 @@ def assert_seed_decides(first: Units, again: Units, other: Units) -> None:
     for one, same, different in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(one, same)
         assert not np.array_equal(one, different)
+
+
+def random_attacks(notes: Sequence[Note]) -> dict[Place, Attack]:
+    """Any attack for each of some notes."""
+    rng = np.random.default_rng(0)
+    return {(note.onset, note.pitch): rng.normal(-50, 10, ATTACKS).astype(np.float32) for note in notes}
 
 
 def random_units(hidden: int, features: int) -> Units:

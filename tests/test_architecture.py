@@ -35,6 +35,7 @@ LAYERS = (
         "rhythm",
         "units",
     },
+    {"attacks"},
     {
         "audio",
         "device",

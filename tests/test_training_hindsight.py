@@ -77,10 +77,11 @@ def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatc
     assert torch.equal(torch.get_rng_state(), before)
     assert source.drawn == 20
     assert sizes == [(1, 4), (1, 2), (1, 3)]
-    assert heard[1] == heard[2] == [Heard(without_ghosts(one.found, ghosts), one.there) for one in heard[0]]
+    assert heard[1] == heard[2] == [one._replace(found=without_ghosts(one.found, ghosts)) for one in heard[0]]
     assert heard[1] != heard[0]
     assert len(heard[0]) == 10
-    for found, there in heard[0]:
+    for found, there, attacks in heard[0]:
+        assert attacks.keys() == {(note.onset, note.pitch) for note in found}
         assert len(there) == 30
         assert there[0].onset == pytest.approx(0.0)
         assert len(found) >= 20

@@ -47,7 +47,7 @@ def learnt(
     pieces: Sequence[tuple[list[Note], list[Note]]], seed: int = 0, networks: int = 4, hidden: int = 16
 ) -> Units:
     torch.manual_seed(seed)
-    passages = [Heard(*piece) for piece in pieces]
+    passages = [Heard(*piece, attacks={}) for piece in pieces]
     return learn_offsets(passages, networks, hidden, np.random.default_rng(seed))
 
 

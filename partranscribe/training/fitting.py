@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..attacks import Attack, Place
 from ..notes import Note
 from ..units import Units
 
@@ -16,10 +17,14 @@ _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
 
 
 class Heard(NamedTuple):
-    """A passage: the notes that a trained network found, and those that are there."""
+    """A passage: the notes that a trained network found, and those that are there.
+
+    `attacks` are those of what was found.
+    """
 
     found: Sequence[Note]
     there: Sequence[Note]
+    attacks: Mapping[Place, Attack]
 
 
 class Hidden(nn.Module):

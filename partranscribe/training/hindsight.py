@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ..config import Config
+from ..attacks import Attack, Place, attacks_of
+from ..config import Config, FrontEndConfig
 from ..errors import DataError
 from ..ghosts import without_ghosts
 from ..model import Par
+from ..note_array import listed
+from ..notes import Note
+from ..score import begun_between
+from ..tuning import CONCERT_PITCH
 from ..units import Units
 from .augment import Augmenter
 from .calibrate import found_in, hold_out
-from .data import Source, drawn
+from .data import Recording, Source, drawn, floats
 from .fitting import Heard
 from .ghosts import learn_ghosts
 from .offsets import learn_offsets
@@ -117,12 +122,18 @@ def _transcribed(
     rate, decode = config.front_end.sample_rate, replace(config.decode, drop_ghosts=True)
     for first in range(0, settings.passages, _AT_ONCE):
         count = min(_AT_ONCE, settings.passages - first)
-        passages = [
-            one for one in drawn(source, rate, count, settings.seconds, augmenter, rng) if len(one.notes)
-        ]
+        drawn_now = drawn(source, rate, count, settings.seconds, augmenter, rng)
+        passages = [one for one in drawn_now if begun_between(listed(one.notes), 0.0, settings.seconds)]
         if not passages:
             continue
         held_out = hold_out(model, config, passages, settings.seconds)
-        for estimate, reference in zip(found_in(held_out, decode), held_out.notes, strict=True):
-            if min(len(estimate), len(reference)) >= _FEWEST:
-                yield Heard(estimate, reference)
+        for passage, found, there in zip(passages, found_in(held_out, decode), held_out.notes, strict=True):
+            if min(len(found), len(there)) >= _FEWEST:
+                yield Heard(found, there, _attacks(passage, found, config.front_end))
+
+
+def _attacks(passage: Recording, found: Sequence[Note], front_end: FrontEndConfig) -> dict[Place, Attack]:
+    """Those of what was found."""
+    places = [(note.onset, note.pitch) for note in found]
+    audio = floats(passage.audio[:]) * passage.gain(front_end)
+    return dict(zip(places, attacks_of(audio, places, front_end.sample_rate, CONCERT_PITCH), strict=True))

@@ -51,7 +51,7 @@ def learn_offsets(passages: Sequence[Heard], networks: int, hidden: int, rng: np
         DataError: too few notes are found in them.
     """
     examples = [
-        _examples(notes, there) for found, there in passages for notes in (found, _uneven(found, rng))
+        _examples(notes, one.there) for one in passages for notes in (one.found, _uneven(one.found, rng))
     ]
     count = sum(len(one.right) for one in examples)
     if count < _BATCH:

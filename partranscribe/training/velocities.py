@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ..dynamics import evened
 from ..errors import DataError
-from ..note_array import PITCH_COLUMN, VELOCITY_COLUMN, NoteArray, note_array
+from ..note_array import PITCH_COLUMN, VELOCITY_COLUMN, note_array
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES, Note
 from ..rhythm import Floats
 from ..score import PAPER, match
 from ..units import Units
-from ..velocities import SCALE, features_of_velocities
+from ..velocities import SCALE, attacks_in, features_of_velocities
 from .fitting import Heard, Hidden, fitted
 
 # MIDI velocities of standard deviation at most, by which pianos that were not trained are heard wrongly.
@@ -57,12 +57,12 @@ def learn_velocities(
     Raises:
         DataError: too few notes are found in them.
     """
-    pairs = [(one.found, match(one.found, one.there).onset, note_array(one.there)) for one in passages]
+    pairs = [(one, match(one.found, one.there).onset) for one in passages]
     examples = [
-        _examples(notes, matched, there)
-        for found, matched, there in pairs
+        _examples(notes, one, matched)
+        for one, matched in pairs
         if len(matched) >= _FEWEST_MATCHED
-        for notes in (found, _uneven(found, rng))
+        for notes in (one.found, _uneven(one.found, rng))
     ]
     if len(examples) < _BATCH:
         raise DataError("too few notes were found to learn their velocities from; give more passages")
@@ -80,11 +80,12 @@ def learn_velocities(
     return units._replace(output=_BELIEVED * units.output)
 
 
-def _examples(found: Sequence[Note], matched: NDArray[np.int64], there: NoteArray) -> _Examples:
-    """Those of pairs of what is there and what was found."""
-    table, even = note_array(found), note_array(evened(found))[:, VELOCITY_COLUMN]
-    features = np.concatenate([*features_of_velocities(table, even)])[matched[:, 1]]
-    right = there[matched[:, 0], VELOCITY_COLUMN]
+def _examples(notes: Sequence[Note], passage: Heard, matched: NDArray[np.int64]) -> _Examples:
+    """Those of what was found of a passage, or as of another piano, and what it is matched with."""
+    table, even = note_array(notes), note_array(evened(notes))[:, VELOCITY_COLUMN]
+    parts = features_of_velocities(table, even, attacks_in(notes, passage.attacks))
+    features = np.concatenate([*parts])[matched[:, 1]]
+    right = note_array(passage.there)[matched[:, 0], VELOCITY_COLUMN]
     right = (right - right.mean()) / (PAPER.velocity * max(float(np.ptp(right)), 1.0))
     even = (even - even.mean()) / SCALE
     return _Examples(torch.from_numpy(features), _single(even[matched[:, 1]]), _single(right))
