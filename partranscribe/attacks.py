@@ -113,10 +113,11 @@ class AttackMeter:
 
     Args:
         sample_rate: of the audio.
+        start: seconds that are added to onsets in what it gives.
     """
 
-    def __init__(self, sample_rate: int) -> None:
-        self._rate = sample_rate
+    def __init__(self, sample_rate: int, start: float = 0.0) -> None:
+        self._rate, self._start = sample_rate, start
         self._lock = threading.Lock()
         self._blocks: list[Samples] = []
         self._first = 0  # sample of what is kept
@@ -160,7 +161,8 @@ class AttackMeter:
         with self._lock:
             first, audio = self._first, np.concatenate([np.zeros(0, np.float32), *self._blocks])
         attacks = attacks_of(audio, ready, self._rate, tuning, first)
-        self._attacks.update(zip(ready, attacks, strict=True))
+        places = ((self._start + onset, pitch) for onset, pitch in ready)
+        self._attacks.update(zip(places, attacks, strict=True))
 
     def _forget(self, seconds: float) -> None:
         """Drop the blocks that end before some second."""

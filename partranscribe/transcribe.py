@@ -417,7 +417,9 @@ class _Piece:
         self._engine, self._tuning = transcriber.engine, tuning
         self._spans = Spans(self._config.front_end, transcriber.group_frames)
         self._collector = NoteCollector(self._config.front_end.seconds_per_frame, self._config.decode)
-        self._attacks = AttackMeter(self._config.front_end.sample_rate) if self._velocities else None
+        self._attacks: AttackMeter | None = None
+        if self._velocities is not None:
+            self._attacks = AttackMeter(self._config.front_end.sample_rate, start - self._lead_seconds)
         self._notes: list[Note] = []
         self._frames = 0
         self._wanted_frames: int | None = None
@@ -539,9 +541,7 @@ class _Piece:
         if self._offsets is not None:
             found = chosen(found, self._offsets)
         if self._velocities is not None and self._attacks is not None:
-            measured, later = self._attacks.finish(self.tuning), self._start - first
-            attacks = {(later + onset, pitch): attack for (onset, pitch), attack in measured.items()}
-            found = corrected(found, attacks, self._velocities)
+            found = corrected(found, self._attacks.finish(self.tuning), self._velocities)
         elif self._config.decode.even_velocities:
             found = evened(found)
         return Transcription(found, self._duration, self.tuning)

@@ -112,3 +112,10 @@ def test_audio_may_come_long_before_notes_are_decoded() -> None:
         meter.begin([place], place[0], A4)
     expected = attacks_of(noise(), places(), RATE, A4)
     np.testing.assert_array_equal(np.stack([*meter.finish(A4).values()]), np.stack(expected))
+
+
+def test_what_it_gives_is_at_the_times_of_the_recording() -> None:
+    meter = AttackMeter(RATE, start=2.5)
+    meter.push(noise())
+    meter.begin(places(), 8.0, A4)
+    assert list(meter.finish(A4)) == [(2.5 + onset, pitch) for onset, pitch in places()]
