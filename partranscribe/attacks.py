@@ -61,10 +61,13 @@ def attacks_of(
     bright = round(_BRIGHT * size / sample_rate)
     spans = np.lib.stride_tricks.sliding_window_view(np.pad(audio, size), size)
     before, after = (size + starts.clip(-size, len(audio)) for starts in (before, after))
+    window = np.hanning(size)
+    window *= 2 / np.sqrt(size * np.square(window).sum())  # the bins of a sine of full scale add up to 1
+    window = window.astype(np.float32)
     attacks: list[Attack] = []
     for done in range(0, len(after), _TOGETHER):
         some = slice(done, done + _TOGETHER)
-        was, there = (_powers(spans[starts[some]], bins[some], bright) for starts in (before, after))
+        was, there = (_powers(window * spans[starts[some]], bins[some], bright) for starts in (before, after))
         risen = np.maximum(np.maximum(there - was, _LEAST * there), _FAINTEST)
         attacks += [*(10 * np.log10(risen)).astype(np.float32)]
     return attacks
@@ -89,15 +92,12 @@ def _powers(spans: Samples, bins: NDArray[np.intp], bright: int) -> NDArray[np.f
     """What attacks are told by, in the spectra of spans of audio: (notes, ATTACKS).
 
     Args:
-        spans: (notes, samples).
+        spans: windowed: (notes, samples).
         bins: of the partials of each: (notes, partials, 2).
         bright: the first one of what is bright.
     """
-    size = spans.shape[1]
-    window = np.hanning(size)
-    window *= 2 / np.sqrt(size * np.square(window).sum())  # the bins of a sine of full scale add up to 1
-    spectrum = np.fft.rfft(spans * window.astype(np.float32))
-    below = np.zeros((len(spans), size // 2 + 2))  # power of all bins below each
+    spectrum = np.fft.rfft(spans)
+    below = np.zeros((len(spans), spectrum.shape[1] + 1))  # power of all bins below each
     np.cumsum(np.square(spectrum.real) + np.square(spectrum.imag), axis=1, out=below[:, 1:])
     of_bins = np.take_along_axis(below, bins.reshape(len(bins), -1), 1).reshape(bins.shape)
     partials = of_bins[..., 1] - of_bins[..., 0]

@@ -174,19 +174,17 @@ class _Recording:
         return before, after
 
     def _keys(self) -> Floats:
-        """By how much each key is heard too loud, of how many notes, and how loud these are: (pitches, 3)."""
+        """How much too loud the key of each note is heard, how loud it is, and of how many: (notes, 3)."""
         keys = self.pitches - LOWEST_PITCH
-        count, off, even = (
-            np.bincount(keys, weights, PITCHES) for weights in (None, self.heard - self.even, self.even)
-        )
-        return np.stack((off / (count + _FEW), np.log1p(count), even / (count + _FEW)), axis=1)
+        means = _means(np.stack((self.heard - self.even, self.even), axis=1), keys, _FEW)
+        return np.column_stack((means, np.log1p(np.bincount(keys)[keys])))
 
     def features(self, part: NDArray[np.intp]) -> NDArray[np.float32]:
         """Those of some notes, by their numbers."""
         even, heard, pitch, group = self.even[part], self.heard[part], self.pitches[part], self.group[part]
         height = (pitch - _MIDDLE_C) / _OCTAVE
         key = pitch - LOWEST_PITCH
-        off, count, loud = self.keys[key].T
+        off, loud, count = self.keys[part].T
         columns = [
             even,
             heard,
