@@ -14,13 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .notes import LOWEST_PITCH, PITCHES
+from .notes import LOWEST_PITCH
+from .partials import FAINTEST, Samples, bins_of_partials, power_below, window_of
 
 ATTACKS = 7
 """Numbers of an attack: by how many decibels the first partial of a note rises, the second, the first eight
 together, the third to fifth, the sixth to eighth, what is above 2250 Hz, and all."""
 
-Samples = NDArray[np.float32]
 Attack = NDArray[np.float32]
 """(ATTACKS,)."""
 Place = tuple[float, int]
@@ -28,16 +28,8 @@ Place = tuple[float, int]
 
 _WINDOW = 0.128  # seconds of what is compared, before an onset and after it
 _UNTIL, _FROM = -0.01, -0.006  # seconds from the onset, where the one ends and the other begins
-_PARTIALS = 8
-_STIFFNESS = 3e-4  # of strings up to middle C, by which partials are sharp
-_STIFFER = 0.08  # by which its logarithm grows with each key above
-_MIDDLE_C, _A4 = 60, 69
-_WIDTH = 0.015  # of a partial to either side, as a share of its frequency
-_BINS = 1.5  # of a spectrum that it is wide at least, to either side
-_HIGHEST = 0.475  # of a partial, as a share of the sample rate
 _BRIGHT = 2250.0  # Hz
 _LEAST = 0.03  # of what is heard after an onset that has risen, however loud it was before
-_FAINTEST = 1e-10  # power that is told apart from silence, a sine of full scale having 1
 _TOGETHER = 256  # notes that are measured at once
 
 
@@ -57,35 +49,18 @@ def attacks_of(
     onsets, pitches = np.array(places, np.float64).reshape(-1, 2).T
     after = np.round((onsets + _FROM) * sample_rate).astype(int) - first
     before = after + round((_UNTIL - _FROM) * sample_rate) - size
-    bins = _bins_of_partials(sample_rate, size, tuning)[pitches.astype(int) - LOWEST_PITCH]
+    bins = bins_of_partials(sample_rate, size, tuning)[pitches.astype(int) - LOWEST_PITCH]
     bright = round(_BRIGHT * size / sample_rate)
     spans = np.lib.stride_tricks.sliding_window_view(np.pad(audio, size), size)
     before, after = (size + starts.clip(-size, len(audio)) for starts in (before, after))
-    window = np.hanning(size)
-    window *= 2 / np.sqrt(size * np.square(window).sum())  # the bins of a sine of full scale add up to 1
-    window = window.astype(np.float32)
+    window = window_of(size)
     attacks: list[Attack] = []
     for done in range(0, len(after), _TOGETHER):
         some = slice(done, done + _TOGETHER)
         was, there = (_powers(window * spans[starts[some]], bins[some], bright) for starts in (before, after))
-        risen = np.maximum(np.maximum(there - was, _LEAST * there), _FAINTEST)
+        risen = np.maximum(np.maximum(there - was, _LEAST * there), FAINTEST)
         attacks += [*(10 * np.log10(risen)).astype(np.float32)]
     return attacks
-
-
-def _bins_of_partials(sample_rate: int, size: int, tuning: float) -> NDArray[np.intp]:
-    """Where the partials of each key begin and end in a spectrum: (pitches, partials, 2).
-
-    The highest one that the sample rate has room for stands for those above it.
-    """
-    pitches, number = LOWEST_PITCH + np.arange(PITCHES)[:, None], 1 + np.arange(_PARTIALS)
-    stiffness = _STIFFNESS * np.exp(_STIFFER * (pitches - _MIDDLE_C).clip(0))
-    stretched = number * np.sqrt((1 + stiffness * number**2) / (1 + stiffness))
-    hertz = tuning * 2 ** ((pitches - _A4) / 12) * stretched
-    room = (hertz < _HIGHEST * sample_rate).sum(axis=1, keepdims=True)
-    middle = np.take_along_axis(hertz, np.minimum(number - 1, room - 1).clip(0), 1) * size / sample_rate
-    width = np.maximum(_BINS, _WIDTH * middle)
-    return np.stack((middle - width, middle + width + 1), axis=-1).astype(int).clip(1, size // 2 + 1)
 
 
 def _powers(spans: Samples, bins: NDArray[np.intp], bright: int) -> NDArray[np.float64]:
@@ -96,9 +71,7 @@ def _powers(spans: Samples, bins: NDArray[np.intp], bright: int) -> NDArray[np.f
         bins: of the partials of each: (notes, partials, 2).
         bright: the first one of what is bright.
     """
-    spectrum = np.fft.rfft(spans)
-    below = np.zeros((len(spans), spectrum.shape[1] + 1))  # power of all bins below each
-    np.cumsum(np.square(spectrum.real) + np.square(spectrum.imag), axis=1, out=below[:, 1:])
+    below = power_below(spans)
     of_bins = np.take_along_axis(below, bins.reshape(len(bins), -1), 1).reshape(bins.shape)
     partials = of_bins[..., 1] - of_bins[..., 0]
     all_of, dull = below[:, -1], below[:, bright]

@@ -140,8 +140,9 @@ class NoteCollector:
 
     @property
     def decided(self) -> float:
-        """Seconds before which no more notes begin: a frame earlier at most than they are decided on."""
-        return (self._frame - 1) * self._seconds_per_frame + self._settings.onset_shift
+        """Seconds before which no more notes begin or end: a frame earlier at most than is decided on."""
+        shift = min(self._settings.onset_shift, self._settings.offset_shift)
+        return (self._frame - 1) * self._seconds_per_frame + shift
 
     def finish(self) -> list[Note]:
         """The notes that still sound when the recording ends: they end with it."""

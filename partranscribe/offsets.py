@@ -2,7 +2,8 @@
 
 The network hears when a string falls silent. When its key was let go differs by how late the dampers of a
 piano are; where notes follow each other closely one damper hides another, and a string that the pedal holds
-is silent before the pedal is let go. Over a whole recording more is known. Pieces that were entered note by
+is silent before the pedal is let go. Over a whole recording more is known, and how a note falls for longer
+than the network waits (`partranscribe.releases`). Pieces that were entered note by
 note end most notes where others begin, notes that end late by the same time again and again tell of late
 dampers, and what a pedal holds ends together. So a note may end where the network heard it, where one of the
 notes around that moment begins, or where others end after it, and a small network of its own, trained on what
@@ -11,8 +12,7 @@ a trained network decodes, chooses. This is not of the paper.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .attacks import Place
 from .note_array import (
     OFFSET_COLUMN,
     ONSET_COLUMN,
@@ -30,6 +31,7 @@ from .note_array import (
     note_array,
 )
 from .notes import LOWEST_PITCH, PITCHES, Note
+from .releases import LEVELS, Release, levels_at
 from .rhythm import (
     NEAR,
     RHYTHM_FEATURES,
@@ -53,15 +55,18 @@ _AT_ONCE = 0.025  # seconds before and after a moment, of what ends there
 _SOUNDS = 0.04  # seconds after a moment at which what sounds there is counted
 _TOGETHER = 2048  # notes whose choices are weighed at once
 _FEW_CHORDS = 2  # of which as little can be told as of none
-_AS_HEARD = math.log(1.5)  # by what odds an end is moved at least
 
 _LAGS = (0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.4)
 _STRUCK_AGAIN = (0.0, 0.2, 0.4, 0.8, 2.0)  # seconds from a beginning to the next one of its key
 _FEW = 5  # notes that are added to those of which shares are taken
 
-_OF_A_CHOICE = 19
+_FALLS = np.array((-0.25, -0.1, -0.03, 0.04, 0.1, 0.17, 0.25))  # seconds from an end
+_TENS = 10.0  # of decibels, in which levels are told
+
+_OF_FALLS = len(_FALLS) * LEVELS
+_OF_A_CHOICE = 19 + _OF_FALLS
 _OF_A_NOTE = 10
-_OF_A_RECORDING = 6 + len(_LAGS) - 1 + len(_STRUCK_AGAIN) - 1 + 3 + RHYTHM_FEATURES
+_OF_A_RECORDING = 6 + len(_LAGS) - 1 + len(_STRUCK_AGAIN) - 1 + 3 + RHYTHM_FEATURES + _OF_FALLS
 FEATURES = _CHOICES + _OF_A_CHOICE + _OF_A_NOTE + _OF_A_RECORDING
 """Numbers by which a choice is weighed: which it is, what tells of it, of its note, and of all notes."""
 
@@ -86,14 +91,15 @@ class Choices(NamedTuple):
     of_note: NDArray[np.float32]
 
 
-def chosen(notes: Sequence[Note], units: Units) -> list[Note]:
+def chosen(notes: Sequence[Note], releases: Mapping[Place, Release], units: Units) -> list[Note]:
     """The same notes with the offsets that are likeliest where all were heard.
 
-    An end is moved only by odds of three to two and more. Without chords late dampers cannot be told from
-    fingers that hold what was struck, and all ends stay. Time and memory are in proportion to the notes.
+    Without chords late dampers cannot be told from fingers that hold what was struck, and all ends stay. Time
+    and memory are in proportion to the notes.
 
     Args:
         notes: of one recording, by onset, no two of one pitch overlapping; nor will they afterwards.
+        releases: of these notes.
         units: of the checkpoint that they were transcribed with, of FEATURES.
     """
     if not notes:
@@ -101,9 +107,8 @@ def chosen(notes: Sequence[Note], units: Units) -> list[Note]:
     table = note_array(notes)
     chords = len(gaps_in_chords(table[:, ONSET_COLUMN]))
     offsets: list[float] = []
-    for choices in choices_of(table):
+    for choices in choices_of(table, [releases[note.onset, note.pitch] for note in notes]):
         logits = units.sum(WHICH, choices.features, choices.of_note[:, None])
-        logits[:, 0] += _AS_HEARD
         logits = np.where(choices.possible, logits, -np.inf)
         likely = np.exp(logits - logits.max(axis=1, keepdims=True))
         likely *= chords / (chords + _FEW_CHORDS) / likely.sum(axis=1, keepdims=True)
@@ -113,15 +118,22 @@ def chosen(notes: Sequence[Note], units: Units) -> list[Note]:
     return [replace(note, offset=offset) for note, offset in zip(notes, offsets, strict=True)]
 
 
-def choices_of(table: NoteArray) -> Iterator[Choices]:
+def choices_of(table: NoteArray, releases: Sequence[Release]) -> Iterator[Choices]:
     """Where the notes of a recording may end, some notes at a time.
 
     Args:
         table: one note at least, by onset.
+        releases: of these notes.
     """
-    recording = _Recording(table)
-    for first in range(0, len(table), _TOGETHER):
-        yield recording.choices(slice(first, first + _TOGETHER))
+    recording = _Recording(table, releases)
+    for part in _parts(len(table)):
+        yield recording.choices(part)
+
+
+def _parts(notes: int) -> Iterator[slice]:
+    """Of so many notes, as many as are weighed at once."""
+    for first in range(0, notes, _TOGETHER):
+        yield slice(first, first + _TOGETHER)
 
 
 class _Recording:
@@ -129,9 +141,11 @@ class _Recording:
 
     Args:
         table: its notes, by onset.
+        releases: of these.
     """
 
-    def __init__(self, table: NoteArray) -> None:
+    def __init__(self, table: NoteArray, releases: Sequence[Release]) -> None:
+        self.releases = releases
         self.onsets, self.offsets = table[:, ONSET_COLUMN], table[:, OFFSET_COLUMN]
         self.keys = table[:, PITCH_COLUMN].astype(int) - LOWEST_PITCH
         self.velocities, self.strikes = table[:, VELOCITY_COLUMN], next_strikes(table)
@@ -190,8 +204,21 @@ class _Recording:
                 np.log1p(self._ending(self.offsets)).mean(),
                 np.log(_SHORT + lengths).std(),
                 *features_of_rhythm(self.onsets),
+                *self._usual_fall(),
             ]
         )
+
+    def _usual_fall(self) -> Floats:
+        """The mean over all notes of how they fall where they were heard to end: (_OF_FALLS,)."""
+        total = np.zeros(_OF_FALLS)
+        for part in _parts(len(self.offsets)):
+            total += self._falls(part, self.offsets[part, None]).sum(axis=(0, 1))
+        return total / len(self.offsets)
+
+    def _falls(self, part: slice, seconds: Floats) -> NDArray[np.float32]:
+        """The levels of some notes around the moments at which they may end: (notes, choices, _OF_FALLS)."""
+        levels = levels_at(self.releases[part], seconds[..., None] + _FALLS)
+        return levels.reshape(*seconds.shape, _OF_FALLS) / _TENS
 
     def _share_at_beginnings(self, which: NDArray[np.bool_], later: float) -> float:
         """Of offsets, moved by some seconds, that are within 25 ms of a beginning."""
@@ -248,7 +275,8 @@ class _Recording:
             until_strike[:, :1],
             np.minimum(others, 4),
         )
-        features = np.stack(of_a_choice, axis=-1).astype(np.float32)
+        of_times = np.stack(of_a_choice, axis=-1).astype(np.float32)
+        features = np.concatenate((of_times, self._falls(part, seconds)), axis=-1)
         summary = np.broadcast_to(self.summary, (len(heard), _OF_A_RECORDING))
         return Choices(seconds, possible, features, np.hstack((*of_a_note, summary)).astype(np.float32))
 

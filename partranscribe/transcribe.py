@@ -39,6 +39,7 @@ from .notes import Note
 from .offsets import chosen
 from .posteriors import PosteriorCollector, posterior_collector
 from .released import DEFAULT_NAME, checkpoint_path
+from .releases import ReleaseMeter
 from .timings import Timings
 from .tuning import CONCERT_PITCH, KnownTuning, Tuning, tuning_of
 from .velocities import corrected
@@ -417,9 +418,9 @@ class _Piece:
         self._engine, self._tuning = transcriber.engine, tuning
         self._spans = Spans(self._config.front_end, transcriber.group_frames)
         self._collector = NoteCollector(self._config.front_end.seconds_per_frame, self._config.decode)
-        self._attacks: AttackMeter | None = None
-        if self._velocities is not None:
-            self._attacks = AttackMeter(self._config.front_end.sample_rate, start - self._lead_seconds)
+        rate, begins = self._config.front_end.sample_rate, start - self._lead_seconds
+        self._attacks = None if self._velocities is None else AttackMeter(rate, begins)
+        self._releases = None if self._offsets is None else ReleaseMeter(rate, begins)
         self._notes: list[Note] = []
         self._frames = 0
         self._wanted_frames: int | None = None
@@ -480,6 +481,8 @@ class _Piece:
             for block in timed:
                 if self._attacks is not None:
                     self._attacks.push(block)
+                if self._releases is not None:
+                    self._releases.push(block, self.tuning)
                 yield from spans.push(block)
         if spans.samples < spans.needed:
             there = spans.samples / config.sample_rate
@@ -503,9 +506,13 @@ class _Piece:
             frames = frames.part(slice(self._wanted_frames - self._frames))
         if not len(frames.state):
             return frames
-        self._notes += self._collector.push(frames)
+        ended = self._collector.push(frames)
+        self._notes += ended
+        begun, decided = self._collector.begun, self._collector.decided
         if self._attacks is not None:
-            self._attacks.begin(self._collector.begun, self._collector.decided, self.tuning)
+            self._attacks.begin(begun, decided, self.tuning)
+        if self._releases is not None:
+            self._releases.take(begun, ended, decided)
         wanted = frames.part(slice(max(self._lead - self._frames, 0), None))
         self._frames += len(frames.state)
         return wanted
@@ -528,7 +535,8 @@ class _Piece:
 
     def finish(self) -> Transcription:
         """All notes, when all frames were taken."""
-        notes = [*self._notes, *self._collector.finish()]
+        ended = self._collector.finish()
+        notes = [*self._notes, *ended]
         first, last = self._lead_seconds, self._lead_seconds + self._duration
         # The last frame hears the end of the audio twice, the second time backwards, as if struck again.
         front_end = self._config.front_end
@@ -538,8 +546,8 @@ class _Piece:
         found = without_overlaps(placed)
         if self._ghosts is not None:
             found = without_ghosts(found, self._ghosts)
-        if self._offsets is not None:
-            found = chosen(found, self._offsets)
+        if self._offsets is not None and self._releases is not None:
+            found = chosen(found, self._releases.finish(ended, self.tuning), self._offsets)
         if self._velocities is not None and self._attacks is not None:
             found = corrected(found, self._attacks.finish(self.tuning), self._velocities)
         elif self._config.decode.even_velocities:

@@ -17,6 +17,7 @@ from partranscribe.attacks import ATTACKS, Attack, Place
 from partranscribe.ghosts import GHOST_FEATURES
 from partranscribe.notes import Note
 from partranscribe.offsets import FEATURES, WHICH
+from partranscribe.releases import FRAMES, LEVELS, Release
 from partranscribe.sampler import Instrument, load_instrument
 from partranscribe.units import Units
 from partranscribe.velocities import SURROUNDINGS
@@ -187,6 +188,16 @@ def random_attacks(notes: Sequence[Note]) -> dict[Place, Attack]:
     """Any attack for each of some notes."""
     rng = np.random.default_rng(0)
     return {(note.onset, note.pitch): rng.normal(-50, 10, ATTACKS).astype(np.float32) for note in notes}
+
+
+def random_releases(notes: Sequence[Note]) -> dict[Place, Release]:
+    """Any release for each of some notes."""
+    rng = np.random.default_rng(0)
+    levels = rng.integers(-100, 21, (len(notes), FRAMES, LEVELS), dtype=np.int8)
+    return {
+        (note.onset, note.pitch): Release(note.offset - 0.85, one)
+        for note, one in zip(notes, levels, strict=True)
+    }
 
 
 def random_units(hidden: int, features: int) -> Units:

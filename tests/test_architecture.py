@@ -35,7 +35,9 @@ LAYERS = (
         "rhythm",
         "units",
     },
+    {"partials"},
     {"attacks"},
+    {"releases"},
     {
         "audio",
         "device",

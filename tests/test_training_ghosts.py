@@ -27,7 +27,7 @@ def piece(seed: int) -> Heard:
         heard.append(Note(onset, onset + 0.3, pitch, 80, sure[0]))
         if beat % 2:
             heard.append(Note(onset, onset + 0.2, pitch + 12, 30, sure[1]))
-    return Heard(in_order(heard), there, {})
+    return Heard(in_order(heard), there, {}, {})
 
 
 def learnt(count: int, seed: int = 0, networks: int = 1, hidden: int = 8) -> Units:
@@ -39,7 +39,7 @@ def test_what_ghosts_are_like_is_learnt() -> None:
     units = learnt(60)
     assert units.weight.shape == (8, GHOST_FEATURES)
     for seed in (100, 101):
-        heard, there, _ = piece(seed)
+        heard, there, *_ = piece(seed)
         assert score(heard, there).note.precision == pytest.approx(2 / 3)
         assert score(without_ghosts(heard, units), there).note.f1 > 0.98
 

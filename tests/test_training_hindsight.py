@@ -80,8 +80,8 @@ def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatc
     assert heard[1] == heard[2] == [one._replace(found=without_ghosts(one.found, ghosts)) for one in heard[0]]
     assert heard[1] != heard[0]
     assert len(heard[0]) == 10
-    for found, there, attacks in heard[0]:
-        assert attacks.keys() == {(note.onset, note.pitch) for note in found}
+    for found, there, attacks, releases in heard[0]:
+        assert attacks.keys() == releases.keys() == {(note.onset, note.pitch) for note in found}
         assert len(there) == 30
         assert there[0].onset == pytest.approx(0.0)
         assert len(found) >= 20

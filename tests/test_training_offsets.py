@@ -14,7 +14,7 @@ from partranscribe.offsets import chosen
 from partranscribe.training.fitting import Heard
 from partranscribe.training.offsets import learn_offsets
 from partranscribe.units import Units
-from synth import assert_seed_decides
+from synth import assert_seed_decides, random_releases
 
 
 def piece(seed: int, late: float) -> tuple[list[Note], list[Note]]:
@@ -47,7 +47,7 @@ def learnt(
     pieces: Sequence[tuple[list[Note], list[Note]]], seed: int = 0, networks: int = 4, hidden: int = 16
 ) -> Units:
     torch.manual_seed(seed)
-    passages = [Heard(*piece, attacks={}) for piece in pieces]
+    passages = [Heard(heard, there, {}, random_releases(heard)) for heard, there in pieces]
     return learn_offsets(passages, networks, hidden, np.random.default_rng(seed))
 
 
@@ -56,7 +56,7 @@ def test_late_ends_are_learnt_and_prompt_ones_left() -> None:
     network = learnt(pieces)
     for seed, late in ((100, 0.15), (101, 0.0)):
         heard, there = piece(seed, late)
-        ends = zip(chosen(heard, network), there, strict=True)
+        ends = zip(chosen(heard, random_releases(heard), network), there, strict=True)
         right = np.mean([abs(one.offset - other.offset) < 0.05 for one, other in ends])
         assert right > 0.95
 
@@ -68,7 +68,7 @@ def test_what_a_pedal_holds_is_learnt_to_end_together() -> None:
     heard, there = pedalled(100)
     was, found = (
         np.mean([abs(one.offset - other.offset) < 0.05 for one, other in zip(notes, there, strict=True)])
-        for notes in (heard, chosen(heard, units))
+        for notes in (heard, chosen(heard, random_releases(heard), units))
     )
     assert was < 0.5
     assert found > 0.9

@@ -25,6 +25,7 @@ from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
 from partranscribe.offsets import chosen
 from partranscribe.released import released
+from partranscribe.releases import Release, releases_of
 from partranscribe.score import begun_between
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
 from partranscribe.torch_decode import begin_decoding
@@ -124,11 +125,16 @@ def test_offsets_are_chosen_where_the_settings_say_so(
     save_checkpoint(path, lively, config, name="chooses", offsets=network)
     choosing = Transcriber(path, "cpu", together=2)
     found = choosing.transcribe_audio(audio)
-    assert found.notes == evened(chosen(whole.notes, network))
+    assert found.notes == evened(chosen(whole.notes, releases_in_all(audio, whole), network))
     assert found.notes != evened(whole.notes)
     assert Transcriber(path, "cpu", decode=DecodeConfig()).transcribe_audio(audio) == whole
     write_audio(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")
     assert [*choosing.transcribe_several([tmp_path / "a.wav"] * 2)] == [found] * 2
+
+
+def releases_in_all(audio: NDArray[np.float32], heard: Transcription) -> dict[Place, Release]:
+    """Of what was heard in audio that was taken as it is."""
+    return releases_of(audio, heard.notes, RATE, heard.tuning)
 
 
 def attacks_in_all(audio: NDArray[np.float32], heard: Transcription) -> dict[Place, Attack]:
@@ -145,8 +151,9 @@ def test_velocities_are_corrected_where_the_checkpoint_has_a_network_for_it(
     path = tmp_path / "corrects.safetensors"
     save_checkpoint(path, lively, config, name="corrects", offsets=offsets, velocities=units)
     found = Transcriber(path, "cpu").transcribe_audio(audio)
-    assert found.notes == corrected(chosen(whole.notes, offsets), attacks_in_all(audio, whole), units)
-    assert found.notes != evened(chosen(whole.notes, offsets))
+    ended = chosen(whole.notes, releases_in_all(audio, whole), offsets)
+    assert found.notes == corrected(ended, attacks_in_all(audio, whole), units)
+    assert found.notes != evened(ended)
     cut = Transcriber(path, "cpu", together=2)
     assert cut.transcribe_blocks(blocks_of(audio, 5000), tuning=found.tuning) == found
     write_audio(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..attacks import Attack, Place
 from ..notes import Note
+from ..releases import Release
 from ..units import Units
 
 _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
@@ -19,12 +20,13 @@ _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
 class Heard(NamedTuple):
     """A passage: the notes that a trained network found, and those that are there.
 
-    `attacks` are those of what was found.
+    `attacks` and `releases` are those of what was found.
     """
 
     found: Sequence[Note]
     there: Sequence[Note]
     attacks: Mapping[Place, Attack]
+    releases: Mapping[Place, Release]
 
 
 class Hidden(nn.Module):

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..attacks import Attack, Place, attacks_of
+from ..attacks import attacks_of
 from ..config import Config, FrontEndConfig
 from ..errors import DataError
 from ..ghosts import without_ghosts
 from ..model import Par
 from ..note_array import listed
 from ..notes import Note
+from ..releases import releases_of
 from ..score import begun_between
 from ..tuning import CONCERT_PITCH
 from ..units import Units
@@ -129,11 +130,14 @@ def _transcribed(
         held_out = hold_out(model, config, passages, settings.seconds)
         for passage, found, there in zip(passages, found_in(held_out, decode), held_out.notes, strict=True):
             if min(len(found), len(there)) >= _FEWEST:
-                yield Heard(found, there, _attacks(passage, found, config.front_end))
+                yield _measured(passage, found, there, config.front_end)
 
 
-def _attacks(passage: Recording, found: Sequence[Note], front_end: FrontEndConfig) -> dict[Place, Attack]:
-    """Those of what was found."""
+def _measured(
+    passage: Recording, found: Sequence[Note], there: Sequence[Note], front_end: FrontEndConfig
+) -> Heard:
+    """What was found and what there is, with what is measured in the audio of what was found."""
     places = [(note.onset, note.pitch) for note in found]
-    audio = floats(passage.audio[:]) * passage.gain(front_end)
-    return dict(zip(places, attacks_of(audio, places, front_end.sample_rate, CONCERT_PITCH), strict=True))
+    audio, rate = floats(passage.audio[:]) * passage.gain(front_end), front_end.sample_rate
+    attacks = zip(places, attacks_of(audio, places, rate, CONCERT_PITCH), strict=True)
+    return Heard(found, there, dict(attacks), releases_of(audio, found, rate, CONCERT_PITCH))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..attacks import Place
 from ..errors import DataError
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, note_array
 from ..notes import Note, in_order
 from ..offsets import WHICH, choices_of
+from ..releases import Release
 from ..score import match
 from ..units import Units
 from .fitting import Heard, Hidden, fitted
@@ -51,7 +53,9 @@ def learn_offsets(passages: Sequence[Heard], networks: int, hidden: int, rng: np
         DataError: too few notes are found in them.
     """
     examples = [
-        _examples(notes, one.there) for one in passages for notes in (one.found, _uneven(one.found, rng))
+        _examples(*heard, one.there)
+        for one in passages
+        for heard in ((one.found, one.releases), _uneven(one.found, one.releases, rng))
     ]
     count = sum(len(one.right) for one in examples)
     if count < _BATCH:
@@ -71,23 +75,29 @@ def learn_offsets(passages: Sequence[Heard], networks: int, hidden: int, rng: np
     return fitted(networks, hidden, [which, features[possible], of_note], loss, count, _BATCH, epochs)
 
 
-def _uneven(notes: Sequence[Note], rng: np.random.Generator) -> list[Note]:
+def _uneven(
+    notes: Sequence[Note], releases: Mapping[Place, Release], rng: np.random.Generator
+) -> tuple[list[Note], dict[Place, Release]]:
     """The same as a piano might give them whose keys and dampers are less exact."""
     size = len(notes)
     onsets = rng.normal(0, rng.uniform(0, _ONSETS_MOVED), size)
     offsets = rng.normal(0, rng.uniform(0, _OFFSETS_MOVED), size)
-    moved = []
+    moved, of_moved = [], {}
     for note, onset, offset in zip(notes, onsets.tolist(), offsets.tolist(), strict=True):
         begin = max(note.onset + onset, 0.0)
         moved.append(Note(begin, max(note.offset + offset, begin + 0.02), note.pitch, note.velocity))
-    return in_order(moved)
+        of_moved[begin, note.pitch] = releases[note.onset, note.pitch]
+    return in_order(moved), of_moved
 
 
-def _examples(estimate: Sequence[Note], reference: Sequence[Note]) -> _Examples:
+def _examples(
+    estimate: Sequence[Note], releases: Mapping[Place, Release], reference: Sequence[Note]
+) -> _Examples:
     """Those of the notes that were found and are there, but for those that no choice ends rightly."""
     pairs, wanted = match(estimate, reference).onset, note_array(reference)
+    found = choices_of(note_array(estimate), [releases[note.onset, note.pitch] for note in estimate])
     seconds, possible, features, of_note = (
-        np.concatenate(part)[pairs[:, 1]] for part in zip(*choices_of(note_array(estimate)), strict=True)
+        np.concatenate(part)[pairs[:, 1]] for part in zip(*found, strict=True)
     )
     ends = wanted[pairs[:, 0]]
     lengths = ends[:, OFFSET_COLUMN] - ends[:, ONSET_COLUMN]
