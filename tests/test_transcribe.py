@@ -23,13 +23,14 @@ from partranscribe.errors import AudioError, CheckpointError, DeviceError
 from partranscribe.ghosts import without_ghosts
 from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, in_order
-from partranscribe.offsets import chosen
+from partranscribe.offsets import FEATURES, chosen
 from partranscribe.released import released
 from partranscribe.releases import Release, releases_of
 from partranscribe.score import begun_between
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
 from partranscribe.torch_decode import begin_decoding
 from partranscribe.transcribe import Transcriber, Transcription
+from partranscribe.units import Units
 from partranscribe.velocities import VELOCITY_FEATURES, corrected
 from partranscribe.windows import Features
 from synth import ghost_network, offset_network, random_units, write_audio
@@ -116,10 +117,10 @@ def test_velocities_are_evened_where_the_settings_say_so(
     assert [*even.transcribe_several([tmp_path / "a.wav"] * 2)] == [found] * 2
 
 
+@pytest.mark.parametrize("network", [offset_network(), random_units(3, FEATURES)], ids=["latest", "any"])
 def test_offsets_are_chosen_where_the_settings_say_so(
-    lively: Par, audio: NDArray[np.float32], whole: Transcription, tmp_path: Path
+    lively: Par, audio: NDArray[np.float32], whole: Transcription, tmp_path: Path, network: Units
 ) -> None:
-    network = offset_network()
     config = replace(TINY, decode=DecodeConfig(choose_offsets=True, even_velocities=True))
     path = tmp_path / "chooses.safetensors"
     save_checkpoint(path, lively, config, name="chooses", offsets=network)
@@ -128,6 +129,7 @@ def test_offsets_are_chosen_where_the_settings_say_so(
     assert found.notes == evened(chosen(whole.notes, releases_in_all(audio, whole), network))
     assert found.notes != evened(whole.notes)
     assert Transcriber(path, "cpu", decode=DecodeConfig()).transcribe_audio(audio) == whole
+    assert choosing.transcribe_blocks(blocks_of(audio, 5000), tuning=found.tuning) == found
     write_audio(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")
     assert [*choosing.transcribe_several([tmp_path / "a.wav"] * 2)] == [found] * 2
 
