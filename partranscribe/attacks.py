@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .notes import LOWEST_PITCH
+from .notes import LOWEST_PITCH, Place
 from .partials import FAINTEST, Samples, bins_of_partials, power_below, window_of
 
 ATTACKS = 7
@@ -23,8 +23,6 @@ together, the third to fifth, the sixth to eighth, what is above 2250 Hz, and al
 
 Attack = NDArray[np.float32]
 """(ATTACKS,)."""
-Place = tuple[float, int]
-"""Onset in seconds and MIDI pitch of a note."""
 
 _WINDOW = 0.128  # seconds of what is compared, before an onset and after it
 _UNTIL, _FROM = -0.01, -0.006  # seconds from the onset, where the one ends and the other begins

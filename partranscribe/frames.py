@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .attacks import Place
 from .config import DecodeConfig
-from .notes import LOWEST_PITCH, NOTE_STATES, OFF, OFFSET, ONSET, PITCHES, REONSET, SUSTAIN, Note
+from .notes import LOWEST_PITCH, NOTE_STATES, OFF, OFFSET, ONSET, PITCHES, REONSET, SUSTAIN, Note, Place
 
 
 class Frames(NamedTuple):

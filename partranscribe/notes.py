@@ -13,6 +13,9 @@ PITCHES = HIGHEST_PITCH - LOWEST_PITCH + 1
 OFF, OFFSET, ONSET, SUSTAIN, REONSET = range(5)  # what a pitch may do in a frame (section III-C of the paper)
 NOTE_STATES = 5
 
+Place = tuple[float, int]
+"""Onset in seconds and MIDI pitch of a note."""
+
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
@@ -53,6 +56,11 @@ class Note:
     def duration(self) -> float:
         """Seconds from onset to offset."""
         return self.offset - self.onset
+
+    @property
+    def place(self) -> Place:
+        """Where it begins, by which what is measured of it is found."""
+        return self.onset, self.pitch
 
     @property
     def name(self) -> str:

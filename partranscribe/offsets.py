@@ -3,11 +3,11 @@
 The network hears when a string falls silent. When its key was let go differs by how late the dampers of a
 piano are; where notes follow each other closely one damper hides another, and a string that the pedal holds
 is silent before the pedal is let go. Over a whole recording more is known, and how a note falls for longer
-than the network waits (`partranscribe.releases`). Pieces that were entered note by
-note end most notes where others begin, notes that end late by the same time again and again tell of late
-dampers, and what a pedal holds ends together. So a note may end where the network heard it, where one of the
-notes around that moment begins, or where others end after it, and a small network of its own, trained on what
-a trained network decodes, chooses. This is not of the paper.
+than the network waits (`partranscribe.releases`). Pieces that were entered note by note end most notes where
+others begin, notes that end late by the same time again and again tell of late dampers, and what a pedal
+holds ends together. So a note may end where the network heard it, where one of the notes around that moment
+begins, or where others end after it, and a small network of its own, trained on what a trained network
+decodes, chooses. This is not of the paper.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .attacks import Place
 from .note_array import (
     OFFSET_COLUMN,
     ONSET_COLUMN,
@@ -30,7 +29,7 @@ from .note_array import (
     next_strikes,
     note_array,
 )
-from .notes import LOWEST_PITCH, PITCHES, Note
+from .notes import LOWEST_PITCH, PITCHES, Note, Place
 from .releases import LEVELS, Release, levels_at
 from .rhythm import (
     NEAR,
@@ -107,7 +106,7 @@ def chosen(notes: Sequence[Note], releases: Mapping[Place, Release], units: Unit
     table = note_array(notes)
     chords = len(gaps_in_chords(table[:, ONSET_COLUMN]))
     offsets: list[float] = []
-    for choices in choices_of(table, [releases[note.onset, note.pitch] for note in notes]):
+    for choices in choices_of(table, [releases[note.place] for note in notes]):
         logits = units.sum(WHICH, choices.features, choices.of_note[:, None])
         logits = np.where(choices.possible, logits, -np.inf)
         likely = np.exp(logits - logits.max(axis=1, keepdims=True))

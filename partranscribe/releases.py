@@ -17,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .attacks import Place
-from .notes import LOWEST_PITCH, PITCHES, Note
+from .notes import LOWEST_PITCH, PITCHES, Note, Place
 from .partials import FAINTEST, PARTIALS, Samples, bins_of_partials, power_below, window_of
 
 LEVELS = 3
@@ -65,7 +64,7 @@ def releases_of(
     """
     meter = ReleaseMeter(sample_rate)
     meter.push(audio, tuning)
-    meter.take([(note.onset, note.pitch) for note in notes], [], 0.0)
+    meter.take([note.place for note in notes], [], 0.0)
     return meter.finish(notes, tuning)
 
 

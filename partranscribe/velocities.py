@@ -15,10 +15,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .attacks import ATTACKS, Attack, Place
+from .attacks import ATTACKS, Attack
 from .dynamics import evened
 from .note_array import ONSET_COLUMN, PITCH_COLUMN, VELOCITY_COLUMN, NoteArray, note_array
-from .notes import LOWEST_PITCH, PITCHES, Note
+from .notes import LOWEST_PITCH, PITCHES, Note, Place
 from .rhythm import RHYTHM_FEATURES, Floats, beginnings_of, features_of_rhythm
 from .units import Units
 
@@ -77,7 +77,7 @@ def corrected(notes: Sequence[Note], attacks: Mapping[Place, Attack], units: Uni
 
 def attacks_in(notes: Sequence[Note], attacks: Mapping[Place, Attack]) -> NDArray[np.float32]:
     """Those of some notes, one at least: (notes, ATTACKS)."""
-    return np.stack([attacks[note.onset, note.pitch] for note in notes])
+    return np.stack([attacks[note.place] for note in notes])
 
 
 def features_of_velocities(

@@ -13,9 +13,9 @@ from av.container import OutputContainer
 from numpy.typing import NDArray
 
 from conftest import swelling_noise
-from partranscribe.attacks import ATTACKS, Attack, Place
+from partranscribe.attacks import ATTACKS, Attack
 from partranscribe.ghosts import GHOST_FEATURES
-from partranscribe.notes import Note
+from partranscribe.notes import Note, Place
 from partranscribe.offsets import FEATURES, WHICH
 from partranscribe.releases import FRAMES, LEVELS, Release
 from partranscribe.sampler import Instrument, load_instrument

@@ -36,8 +36,7 @@ LAYERS = (
         "units",
     },
     {"partials"},
-    {"attacks"},
-    {"releases"},
+    {"attacks", "releases"},
     {
         "audio",
         "device",

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from partranscribe import attacks
-from partranscribe.attacks import ATTACKS, AttackMeter, Place, attacks_of
+from partranscribe.attacks import ATTACKS, AttackMeter, attacks_of
+from partranscribe.notes import Place
 
 RATE = 16_000
 A4 = 440.0

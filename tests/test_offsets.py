@@ -21,13 +21,13 @@ PREFERS = 0.01  # what a linear unit of tanh is still linear for
 SHARP = 3e3  # by which it is made one of all or nothing
 
 
-def prefers(sharp: float = SHARP, **weights: float) -> Units:
+def prefers(**weights: float) -> Units:
     """A network that weighs a choice by some features alone: which it is, or how far it is moved."""
     places = {"heard": 0, "previous": 1, "next": 5, "end": 8, "moved": 12}
     weight = np.zeros((1, FEATURES), np.float32)
     for name, value in weights.items():
         weight[0, places[name]] = PREFERS * value
-    return Units(weight, np.zeros(1, np.float32), np.full(1, sharp, np.float32))
+    return Units(weight, np.zeros(1, np.float32), np.full(1, SHARP, np.float32))
 
 
 def chosen(notes: list[Note], units: Units) -> list[Note]:

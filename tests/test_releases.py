@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from partranscribe import releases
-from partranscribe.attacks import Place
-from partranscribe.notes import Note
+from partranscribe.notes import Note, Place
 from partranscribe.releases import FRAMES, HOP, LEVELS, Release, ReleaseMeter, levels_at, releases_of
 
 RATE = 16_000

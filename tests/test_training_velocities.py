@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from partranscribe.attacks import ATTACKS, Attack, Place
+from partranscribe.attacks import ATTACKS, Attack
 from partranscribe.dynamics import evened
 from partranscribe.errors import DataError
-from partranscribe.notes import Note, in_order
+from partranscribe.notes import Note, Place, in_order
 from partranscribe.score import score
 from partranscribe.training import velocities as training
 from partranscribe.training.fitting import Heard

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from conftest import TINY, swelling_noise
-from partranscribe.attacks import Attack, Place, attacks_of
+from partranscribe.attacks import Attack, attacks_of
 from partranscribe.audio import read_blocks
 from partranscribe.config import DOUBTFUL, DecodeConfig
 from partranscribe.dynamics import evened
 from partranscribe.errors import AudioError, CheckpointError, DeviceError
 from partranscribe.ghosts import without_ghosts
 from partranscribe.model import Par
-from partranscribe.notes import LOWEST_PITCH, Note, in_order
+from partranscribe.notes import LOWEST_PITCH, Note, Place, in_order
 from partranscribe.offsets import FEATURES, chosen
 from partranscribe.released import released
 from partranscribe.releases import Release, releases_of

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..attacks import Attack, Place
-from ..notes import Note
+from ..attacks import Attack
+from ..notes import Note, Place
 from ..releases import Release
 from ..units import Units
 

@@ -137,7 +137,7 @@ def _measured(
     passage: Recording, found: Sequence[Note], there: Sequence[Note], front_end: FrontEndConfig
 ) -> Heard:
     """What was found and what there is, with what is measured in the audio of what was found."""
-    places = [(note.onset, note.pitch) for note in found]
+    places = [note.place for note in found]
     audio, rate = floats(passage.audio[:]) * passage.gain(front_end), front_end.sample_rate
     attacks = zip(places, attacks_of(audio, places, rate, CONCERT_PITCH), strict=True)
     return Heard(found, there, dict(attacks), releases_of(audio, found, rate, CONCERT_PITCH))

@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..attacks import Place
 from ..errors import DataError
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, note_array
-from ..notes import Note, in_order
+from ..notes import Note, Place, in_order
 from ..offsets import WHICH, choices_of
 from ..releases import Release
 from ..score import match
@@ -86,7 +85,7 @@ def _uneven(
     for note, onset, offset in zip(notes, onsets.tolist(), offsets.tolist(), strict=True):
         begin = max(note.onset + onset, 0.0)
         moved.append(Note(begin, max(note.offset + offset, begin + 0.02), note.pitch, note.velocity))
-        of_moved[begin, note.pitch] = releases[note.onset, note.pitch]
+        of_moved[begin, note.pitch] = releases[note.place]
     return in_order(moved), of_moved
 
 
@@ -95,7 +94,7 @@ def _examples(
 ) -> _Examples:
     """Those of the notes that were found and are there, but for those that no choice ends rightly."""
     pairs, wanted = match(estimate, reference).onset, note_array(reference)
-    found = choices_of(note_array(estimate), [releases[note.onset, note.pitch] for note in estimate])
+    found = choices_of(note_array(estimate), [releases[note.place] for note in estimate])
     seconds, possible, features, of_note = (
         np.concatenate(part)[pairs[:, 1]] for part in zip(*found, strict=True)
     )
