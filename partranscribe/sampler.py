@@ -48,6 +48,8 @@ class SamplerSettings:
         damper_delay: seconds from an offset, where the damper begins to fall, until it touches the string.
         lift: share of these seconds, 0..1, after which a press of the pedal has lifted the dampers: it does
             so early in its way; when it is let go, they fall late in its way back.
+        pedal_depth: value of the sustain pedal, 0..127, from which on it lifts the dampers. Labels take the
+            64 that MIDI has, whatever the piano does.
         restrike: seconds in which the old voice of a key that is struck again fades.
         extra_decay: decibels a second by which strings fall faster than those that were sampled.
         undamped_from: the lowest pitch without a damper, 21..109.
@@ -60,6 +62,7 @@ class SamplerSettings:
     slowness: float = 1.0
     damper_delay: float = 0.0
     lift: float = 1.0
+    pedal_depth: float = 64.0
     restrike: float = 0.05
     extra_decay: float = 0.0
     undamped_from: int = 90

@@ -213,6 +213,18 @@ def test_note_lists_may_be_played_with_a_pedal(pianos: list[Instrument]) -> None
     assert after_the_offset(replace(late, pedal_share=1.0), with_its_own) < 1e-3 * rings
 
 
+def test_a_pedal_lifts_dampers_as_deep_as_the_settings_say(pianos: list[Instrument]) -> None:
+    half = Performance(performance([0.5, 2.5]).keys, np.array([(0.1, 50.0), (2.4, 0.0)]))
+
+    def after_the_offset(depth: float) -> float:
+        settings = replace(PLAIN, slowness=(1.0, 1.0), damper_delay=(0.0, 0.0), pedal_depth=(depth, depth))
+        audio, labels = Played([half], pianos, settings).draw(6 * RATE, 0, np.random.default_rng(0))
+        end = round(labels[0, 1] * RATE)
+        return float(np.abs(audio[end + RATE // 2 : end + RATE]).max())
+
+    assert after_the_offset(64.0) < 1e-3 * after_the_offset(40.0)
+
+
 def test_dampers_are_as_slow_as_the_settings_say(pianos: list[Instrument]) -> None:
     def after_the_offset(slowness: float, delay: float) -> float:
         settings = replace(PLAIN, slowness=(slowness, slowness), damper_delay=(delay, delay))

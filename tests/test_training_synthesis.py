@@ -69,6 +69,19 @@ def test_a_quick_change_of_pedal_leaves_some_of_the_sound(piano: Instrument) -> 
     assert loudness(audio, 0.6, 0.7) - loudness(audio, 1.4, 1.5) < 15
 
 
+@pytest.mark.parametrize(("value", "end"), [(50.0, 0.5), (70.0, 2.0)], ids=["half a pedal", "a pedal"])
+def test_a_piano_lifts_its_dampers_at_a_depth_of_its_own(piano: Instrument, value: float, end: float) -> None:
+    """Labels end where MIDI says, whether it sounds on or not."""
+    pedal = np.array([(0.1, value), (2.0, 0.0)])
+    performance = Performance(notes_of((0.2, 0.5, 45, 90), (2.9, 3.0, 90, 1)), pedal)
+    levels = []
+    for depth in (value + 1, value - 1):
+        audio, notes = render_excerpt(performance, piano, 0.0, 2 * RATE, replace(NEAR, pedal_depth=depth))
+        assert notes[0, 1] == pytest.approx(end)
+        levels.append(loudness(audio, 1.2, 1.4))
+    assert levels[1] > levels[0] + 30
+
+
 def test_sounding_is_the_pedal_rule_of_the_note_files() -> None:
     rng = np.random.default_rng(2)
     for _ in range(20):
@@ -172,6 +185,10 @@ def test_pianos_of_a_kind_differ_within_their_limits(piano: Instrument) -> None:
     assert {one.lift for one in drawn} == {1.0}
     drawn = [vary_instrument(piano, np.random.default_rng(seed), lift=(0.2, 0.8)) for seed in range(50)]
     assert 0.2 <= min(one.lift for one in drawn) < 0.3 < 0.7 < max(one.lift for one in drawn) <= 0.8
+    assert {one.pedal_depth for one in drawn} == {64.0}
+    drawn = [vary_instrument(piano, np.random.default_rng(seed), pedal_depth=(25, 75)) for seed in range(50)]
+    depths = [one.pedal_depth for one in drawn]
+    assert 25 <= min(depths) < 35 < 65 < max(depths) <= 75
 
 
 def test_some_pianos_may_have_prompt_dampers(piano: Instrument) -> None:

@@ -15,6 +15,7 @@ from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
 from ..loudness import gain_to
 from ..note_array import OFFSET_COLUMN, VELOCITY_COLUMN
+from ..note_io import PEDAL_THRESHOLD
 from ..remote import files_below
 from ..sampler import Instrument, SamplerSettings, load_instrument
 from .action import action_noise, knocks
@@ -60,6 +61,7 @@ class PlayedConfig:
             fall by 5 to 9 dB within 0.1 s of an offset, sampled ones with a slowness of 1 by 16 to 25
             (benchmarks/damping.py).
         lift: range of the share of damper_delay after which a press of the pedal lifts the dampers.
+        pedal_depth: range of the value of the pedal, 0..127, from which on it lifts them.
         unevenness_db: standard deviation of the loudness of the keys; 1 dB is as much as a velocity of 5.
         extra_decay: range of the decibels a second by which strings fall faster than those that were sampled.
         resonance_db: range of the energy of what all strings answer to an impulse while the pedal is down, in
@@ -85,6 +87,7 @@ class PlayedConfig:
     slowness: tuple[float, float] = (1.0, 6.0)
     damper_delay: tuple[float, float] = (0.0, 0.06)
     lift: tuple[float, float] = (1.0, 1.0)
+    pedal_depth: tuple[float, float] = (float(PEDAL_THRESHOLD), float(PEDAL_THRESHOLD))
     unevenness_db: float = 0.3
     extra_decay: tuple[float, float] = (0.0, 6.0)
     resonance_db: tuple[float, float] = (-50.0, -24.0)
@@ -183,12 +186,18 @@ class Played:
             damper_delay=settings.damper_delay,
             extra_decay=settings.extra_decay,
             lift=settings.lift,
+            pedal_depth=settings.pedal_depth,
         )
         strings = self._strings[int(rng.integers(len(self._strings)))]
         strings = strings * np.float32(10 ** (rng.uniform(*settings.resonance_db) / 20))
         audio, notes = render_excerpt(performance, instrument, begin, samples, sampler, strings)
         if settings.action_share > 0 and rng.random() < settings.action_share:
-            ups = np.concatenate((performance.keys[:, OFFSET_COLUMN], pedal_held(performance)[:, 1])) - begin
+            ups = (
+                np.concatenate(
+                    (performance.keys[:, OFFSET_COLUMN], pedal_held(performance, sampler.pedal_depth)[:, 1])
+                )
+                - begin
+            )
             knocked = self._actions[int(rng.integers(len(self._actions)))]
             audio += action_noise(ups, knocked, samples, rate, rng.uniform(*settings.action_db), rng)
         if self._level != 0:

@@ -100,6 +100,7 @@ def vary_instrument(
     restrike: tuple[float, float] = (0.03, 0.08),
     extra_decay: tuple[float, float] = (0.0, 6.0),
     lift: tuple[float, float] = (1.0, 1.0),
+    pedal_depth: tuple[float, float] = (PEDAL_THRESHOLD, PEDAL_THRESHOLD),
 ) -> SamplerSettings:
     """How another piano of its kind is played.
 
@@ -113,6 +114,7 @@ def vary_instrument(
         restrike: range of the seconds in which the old voice of a key that is struck again fades.
         extra_decay: range of the decibels a second by which its strings fall faster.
         lift: range of the share of the damper's delay after which the pedal lifts the dampers.
+        pedal_depth: range of the value of the pedal from which on it lifts them.
     """
     names = sorted(instrument.sounds)
     return replace(
@@ -124,6 +126,7 @@ def vary_instrument(
         restrike=rng.uniform(*restrike),
         extra_decay=rng.uniform(*extra_decay),
         lift=rng.uniform(*lift),
+        pedal_depth=rng.uniform(*pedal_depth),
     )
 
 
@@ -149,10 +152,15 @@ def pedalled(
     return Performance(performance.keys, np.stack((held.ravel(), values), axis=1))
 
 
-def pedal_held(performance: Performance) -> NDArray[np.float64]:
-    """(times, 2): the seconds from which and to which the sustain pedal is down; at the end it is let go."""
+def pedal_held(performance: Performance, depth: float = PEDAL_THRESHOLD) -> NDArray[np.float64]:
+    """(times, 2): the seconds from which and to which the sustain pedal is down; at the end it is let go.
+
+    Args:
+        performance: whose pedal it is.
+        depth: its value from which on it is down.
+    """
     times, values = performance.pedal.T
-    down = values >= PEDAL_THRESHOLD
+    down = values >= depth
     changes = np.diff(down, prepend=False)
     presses, releases = times[changes & down], times[changes & ~down]
     if len(releases) < len(presses):
@@ -160,14 +168,18 @@ def pedal_held(performance: Performance) -> NDArray[np.float64]:
     return np.stack((presses, releases), axis=1)
 
 
-def sounding(performance: Performance) -> NoteArray:
+def sounding(performance: Performance, depth: float = PEDAL_THRESHOLD) -> NoteArray:
     """The notes with the times at which their dampers fall, by the rule of `note_io.extend_by_pedal`.
 
     A damper falls when key and pedal are both up, and at the latest when its key is struck again.
+
+    Args:
+        performance: whose notes they are.
+        depth: value of the pedal from which on it is down.
     """
     notes = performance.keys.copy()
     ends = notes[:, OFFSET_COLUMN]
-    presses, releases = pedal_held(performance).T
+    presses, releases = pedal_held(performance, depth).T
     if len(presses):
         last_press = np.searchsorted(presses, ends, "right") - 1
         ends = np.where(last_press >= 0, np.maximum(ends, releases[last_press]), ends)
@@ -185,7 +197,8 @@ def render_excerpt(
 ) -> Passage:
     """Play a window of a performance, with all that still sounds from before it.
 
-    Of a note whose onset is after the window, not even what sounds before its attack is heard.
+    Of a note whose onset is after the window, not even what sounds before its attack is heard. Which notes
+    there are does not depend on the piano: where it lifts its dampers sooner than MIDI says, they sound on.
 
     Args:
         performance: what is played.
@@ -195,10 +208,11 @@ def render_excerpt(
             `resonance.strings_response`. It begins with the window.
     """
     settings = settings or SamplerSettings()
-    notes = sounding(performance)
-    notes[:, [ONSET_COLUMN, OFFSET_COLUMN]] -= begin_seconds
-    begun = notes[notes[:, ONSET_COLUMN] * instrument.sample_rate < samples + 1]
-    pedal = pedal_held(performance) - begin_seconds
+    notes, played = sounding(performance), sounding(performance, settings.pedal_depth)
+    for some in (notes, played):
+        some[:, [ONSET_COLUMN, OFFSET_COLUMN]] -= begin_seconds
+    begun = played[played[:, ONSET_COLUMN] * instrument.sample_rate < samples + 1]
+    pedal = pedal_held(performance, settings.pedal_depth) - begin_seconds
     audio = Voices(begun, instrument, settings, pedal).render(0, samples)
     if strings is not None:
         audio += ringing(audio, dampers_lifted(pedal, settings), strings, instrument.sample_rate)
