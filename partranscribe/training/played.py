@@ -192,12 +192,8 @@ class Played:
         strings = strings * np.float32(10 ** (rng.uniform(*settings.resonance_db) / 20))
         audio, notes = render_excerpt(performance, instrument, begin, samples, sampler, strings)
         if settings.action_share > 0 and rng.random() < settings.action_share:
-            ups = (
-                np.concatenate(
-                    (performance.keys[:, OFFSET_COLUMN], pedal_held(performance, sampler.pedal_depth)[:, 1])
-                )
-                - begin
-            )
+            releases = pedal_held(performance, sampler.pedal_depth)[:, 1]
+            ups = np.concatenate((performance.keys[:, OFFSET_COLUMN], releases)) - begin
             knocked = self._actions[int(rng.integers(len(self._actions)))]
             audio += action_noise(ups, knocked, samples, rate, rng.uniform(*settings.action_db), rng)
         if self._level != 0:
