@@ -22,7 +22,7 @@ import soundfile
 
 from partranscribe.loudness import gain_to, loudness
 from partranscribe.note_array import OFFSET_COLUMN, ONSET_COLUMN, listed, note_array
-from partranscribe.note_io import read_notes, write_notes
+from partranscribe.note_io import PEDAL_THRESHOLD, read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.sampler import Instrument
 from partranscribe.training.data import Passage, labelled
@@ -31,6 +31,7 @@ from partranscribe.training.played import load_instruments
 from partranscribe.training.synthesis import (
     NO_PEDAL,
     Performance,
+    half_pedalled,
     pedalled,
     render_excerpt,
     vary_instrument,
@@ -40,6 +41,7 @@ SAMPLE_RATE = 16_000
 BEGIN, END = 20.0, 80.0  # seconds of each list, as far as it goes
 SLOWNESS, DAMPER_DELAY, EXTRA_DECAY = (1.0, 4.0), (0.0, 0.12), (0.0, 6.0)
 LIFT = (0.2, 1.0)  # see `SamplerSettings`
+HALF_DEPTH = (30.0, 60.0)  # of the pedal, from which on it lifts the dampers
 UNEVENNESS_DB = 0.3
 LEVEL = -30.0  # RMS in dB
 UNTRAINED = 1000  # the number of the first modelled piano
@@ -53,6 +55,8 @@ def play(
     extra_decay: tuple[float, float] = EXTRA_DECAY,
     pause: tuple[float, float] | None = None,
     damper_delay: tuple[float, float] = DAMPER_DELAY,
+    *,
+    half_pedal: bool = False,
 ) -> Passage | None:
     """A part of a list as a piano of that kind sounds it; None where no note begins there.
 
@@ -64,6 +68,7 @@ def play(
         extra_decay: range of the decibels a second by which strings fall faster.
         pause: range of the seconds from the end of notes until the pedal is pressed again; None for no pedal.
         damper_delay: range of the seconds by which dampers are late.
+        half_pedal: with a pedal that is too high to count and lifts the dampers.
     """
     keys = note_array(notes)
     keys = keys[(keys[:, ONSET_COLUMN] >= BEGIN) & (keys[:, OFFSET_COLUMN] < END)]
@@ -77,11 +82,14 @@ def play(
         damper_delay=damper_delay,
         extra_decay=extra_decay,
         lift=LIFT,
+        pedal_depth=HALF_DEPTH if half_pedal else (PEDAL_THRESHOLD, PEDAL_THRESHOLD),
     )
     samples = round((keys[:, OFFSET_COLUMN].max() - BEGIN + 1.0) * SAMPLE_RATE)
     performance = Performance(keys, NO_PEDAL)
     if pause is not None:
         performance = pedalled(performance, np.random.default_rng(seed), pause)
+    if half_pedal:
+        performance = half_pedalled(performance, np.random.default_rng(seed))
     audio, played = render_excerpt(performance, instrument, BEGIN, samples, settings)
     return Passage(audio * np.float32(gain_to(LEVEL, loudness([audio], SAMPLE_RATE))), played)
 
@@ -96,6 +104,8 @@ def make(
     pause: tuple[float, float] | None = None,
     modelled: int = 0,
     damper_delay: tuple[float, float] = DAMPER_DELAY,
+    *,
+    half_pedal: bool = False,
 ) -> None:
     """The recordings, and beside each its note list."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +115,8 @@ def make(
     chosen = [(audio.stem, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
     for number, (name, path) in enumerate(chosen):
         instrument = instruments[number % len(instruments)]
-        passage = play(read_notes(path), instrument, number, slowness, extra_decay, pause, damper_delay)
+        how = slowness, extra_decay, pause, damper_delay
+        passage = play(read_notes(path), instrument, number, *how, half_pedal=half_pedal)
         if passage is not None:
             soundfile.write(folder / f"{name}.flac", passage.audio, SAMPLE_RATE)
             write_notes(folder / f"{name}.tsv", listed(passage.notes))
@@ -128,12 +139,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="COUNT",
         help="of pianos never built; PIANOS is not read then",
     )
+    parser.add_argument(
+        "--half-pedal", action="store_true", help="that lifts dampers and is not in the lists"
+    )
     arguments = parser.parse_args(argv)
     slowness, extra_decay = tuple(arguments.slowness), tuple(arguments.extra_decay)
     pause = tuple(arguments.pause) if arguments.pause else None
     places = arguments.lists, arguments.pianos, arguments.folder
     delay = tuple(arguments.damper_delay)
-    make(*places, arguments.only, slowness, extra_decay, pause, arguments.modelled, delay)
+    make(
+        *places,
+        arguments.only,
+        slowness,
+        extra_decay,
+        pause,
+        arguments.modelled,
+        delay,
+        half_pedal=arguments.half_pedal,
+    )
 
 
 if __name__ == "__main__":

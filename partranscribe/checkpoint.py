@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from .config import Config
+from .endings import BESIDE, TAPS, EndingNetwork
 from .errors import CheckpointError
 from .frontend import LogMel, mel_filters
 from .ghosts import GHOST_FEATURES
@@ -33,6 +34,7 @@ FILTERS = ("front_end.filters.index", "front_end.filters.weight")
 GHOSTS, OFFSETS, VELOCITIES = (
     tuple(f"{network}.{name}" for name in Units._fields) for network in ("ghosts", "offsets", "velocities")
 )
+ENDINGS = tuple(f"endings.{name}" for name in EndingNetwork._fields)
 
 _STORED = ("F32", "F16", "BF16", "F64")  # what weights may be stored in
 
@@ -175,6 +177,24 @@ def load_offsets(info: CheckpointInfo) -> Units | None:
     return _asked_for(info, "choose_offsets", OFFSETS, FEATURES, "a network that chooses offsets")
 
 
+def load_endings(info: CheckpointInfo) -> EndingNetwork | None:
+    """The network of a checkpoint that tells how likely notes end when, where its settings ask for it.
+
+    Raises:
+        CheckpointError: it is not there, or is none.
+    """
+    what = "a network that tells endings"
+    with _asked(info, "choose_offsets", ENDINGS, what) as file:
+        if file is None:
+            return None
+        found = _numbers(info.path, file, ENDINGS)
+        units = found[ENDINGS[-1]].size if ENDINGS[-1] in found else 0
+        inputs = info.config.model.hidden_per_pitch + BESIDE
+        layers = ((TAPS, inputs, units), (units,), *(2 * ((TAPS, units, units), (units,))), (units,))
+        _check(info.path, what, found, dict(zip(ENDINGS, layers, strict=True)))
+        return EndingNetwork(*(found[key] for key in ENDINGS))
+
+
 def load_ghosts(info: CheckpointInfo) -> Units | None:
     """The network of a checkpoint that tells which notes are there, where its settings ask for it.
 
@@ -203,27 +223,46 @@ def _asked_for(
     info: CheckpointInfo, setting: str, keys: Sequence[str], features: int, what: str
 ) -> Units | None:
     """Those of some names, which have to be there if a setting of decoding asks for them."""
+    with _asked(info, setting, keys, what) as file:
+        return None if file is None else _units(info.path, file, keys, features, what)
+
+
+@contextmanager
+def _asked(info: CheckpointInfo, setting: str, keys: Sequence[str], what: str) -> Iterator[Any]:
+    """The checkpoint, which has to have some of these if a setting of decoding asks for them, or None."""
     if not getattr(info.config.decode, setting):
-        return None
+        yield None
+        return
     with _opened(info.path) as file:
         if not set(keys) & set(file.keys()):
             fact = f"its settings ask for {what}, and there is none"
             raise CheckpointError(f"{info.path}: {fact}; export it again, or decode without {setting}")
-        return _units(info.path, file, keys, features, what)
+        yield file
 
 
 def _units(path: Path, file: Any, keys: Sequence[str], features: int, what: str) -> Units:
     """Those of some names, if they are of so many features."""
+    found = _numbers(path, file, keys)
+    hidden = found[keys[-1]].size if keys[-1] in found else 0
+    _check(path, what, found, dict(zip(keys, ((hidden, features), (hidden,), (hidden,)), strict=True)))
+    return Units(*(found[key] for key in keys))
+
+
+def _numbers(path: Path, file: Any, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Those of some names that are there and are numbers."""
     there = set(file.keys())
     numbers = [key for key in keys if key in there and file.get_slice(key).get_dtype() in _STORED]
-    found = [_single(_stored(path, file, key)) for key in numbers]
-    shapes = [part.shape for part in found]
-    hidden = found[-1].size if found else 0
-    fits = shapes == [(hidden, features), (hidden,), (hidden,)]
-    if not fits or not all(np.isfinite(part).all() for part in found):
-        told = ", ".join(f"{key} {shape}" for key, shape in zip(numbers, shapes, strict=True)) or "no numbers"
+    return {key: _single(_stored(path, file, key)) for key in numbers}
+
+
+def _check(
+    path: Path, what: str, found: Mapping[str, NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Whether a network is whole: of some shapes, and finite."""
+    fits = {key: part.shape for key, part in found.items()} == shapes
+    if not fits or not all(np.isfinite(part).all() for part in found.values()):
+        told = ", ".join(f"{key} {part.shape}" for key, part in found.items()) or "no numbers"
         raise CheckpointError(f"{path}: {what} that is none (it has {told}); export it again")
-    return Units(*found)
 
 
 def load_front_end(info: CheckpointInfo) -> LogMel:
@@ -253,7 +292,7 @@ def _single(stored: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def _weights_in(file: Any) -> list[str]:
     """Names of what a checkpoint holds of its model, beside counts."""
-    others = {*FILTERS, *GHOSTS, *OFFSETS, *VELOCITIES}
+    others = {*FILTERS, *GHOSTS, *ENDINGS, *OFFSETS, *VELOCITIES}
     return [key for key in file.keys() if key not in others and not key.endswith(COUNTS)]  # noqa: SIM118
 
 

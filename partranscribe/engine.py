@@ -16,7 +16,7 @@ from .frames import Frames
 from .machine import default_threads
 from .timings import Timings
 from .weights import Weights
-from .windows import Array, Features, Window
+from .windows import Array, Arrays, Features, Window
 
 ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("float32", "bfloat16")
@@ -31,7 +31,7 @@ class Decoding(Protocol):
         """The frames of each piece, once they are there."""
 
 
-class Engine(Protocol):
+class Engine(Arrays, Protocol):
     """Turns spans of audio into decoded frames.
 
     Args:
@@ -68,12 +68,6 @@ class Engine(Protocol):
             settings: biases of the states, and how soon a key may be struck again.
             with_probabilities: hand over the probability of every state too.
         """
-
-    def join(self, arrays: Sequence[Array], axis: int = 0) -> Array:
-        """Arrays one after the other."""
-
-    def zeros(self, *shape: int) -> Array:
-        """An array like features."""
 
     def free_memory(self) -> None:
         """Give back what the device has kept."""

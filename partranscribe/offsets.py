@@ -2,12 +2,12 @@
 
 The network hears when a string falls silent. When its key was let go differs by how late the dampers of a
 piano are; where notes follow each other closely one damper hides another, and a string that the pedal holds
-is silent before the pedal is let go. Over a whole recording more is known, and how a note falls for longer
-than the network waits (`partranscribe.releases`). Pieces that were entered note by note end most notes where
-others begin, notes that end late by the same time again and again tell of late dampers, and what a pedal
-holds ends together. So a note may end where the network heard it, where one of the notes around that moment
-begins, or where others end after it, and a small network of its own, trained on what a trained network
-decodes, chooses. This is not of the paper.
+is silent before the pedal is let go. Over a whole recording more is known, and of each end what was heard for
+longer than the network waits (`partranscribe.endings`). Pieces that were entered note by note end most notes
+where others begin, notes that end late by the same time again and again tell of late dampers, and what a
+pedal holds ends together. So a note may end where the network heard it, where one of the notes around that
+moment begins, where others end after it, or where that is likeliest by what is heard, and a small network of
+its own, trained on what a trained network decodes, chooses. This is not of the paper.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .endings import FRAMES, Ending
 from .note_array import (
     OFFSET_COLUMN,
     ONSET_COLUMN,
@@ -30,7 +31,6 @@ from .note_array import (
     note_array,
 )
 from .notes import LOWEST_PITCH, PITCHES, Note, Place
-from .releases import LEVELS, Release, levels_at
 from .rhythm import (
     NEAR,
     RHYTHM_FEATURES,
@@ -44,7 +44,8 @@ from .units import Units
 
 _BEFORE, _AFTER = 4, 3  # beginnings around the end that was heard, where a note may end as well
 _ENDS = 4  # moments after it at which other notes end, where it may end as well
-_CHOICES = 1 + _BEFORE + _AFTER + _ENDS
+_LIKELIEST = 2  # moments that are likeliest by what is heard
+_CHOICES = 1 + _BEFORE + _AFTER + _ENDS + _LIKELIEST
 _EARLIEST = 0.6  # seconds before the end that was heard
 _LATEST_BEGINNING, _LATEST_END = 2.0, 5.0  # seconds after it
 _SHORTEST = 0.04  # seconds that a note lasts at least where its end is moved back
@@ -59,13 +60,14 @@ _LAGS = (0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.4)
 _STRUCK_AGAIN = (0.0, 0.2, 0.4, 0.8, 2.0)  # seconds from a beginning to the next one of its key
 _FEW = 5  # notes that are added to those of which shares are taken
 
-_FALLS = np.array((-0.25, -0.1, -0.03, 0.04, 0.1, 0.17, 0.25))  # seconds from an end
-_TENS = 10.0  # of decibels, in which levels are told
+_ABOUT = 0.05  # seconds before and after a moment, within which a note is as likely to end as told
+_APART = 0.13  # seconds at least from one of the likeliest moments to the next
+_IMPOSSIBLE = -30.0  # logit of a frame where a note cannot end
+_UNLIKELY = 0.003  # added to probabilities of which logarithms are taken
 
-_OF_FALLS = len(_FALLS) * LEVELS
-_OF_A_CHOICE = 19 + _OF_FALLS
-_OF_A_NOTE = 10
-_OF_A_RECORDING = 6 + len(_LAGS) - 1 + len(_STRUCK_AGAIN) - 1 + 3 + RHYTHM_FEATURES + _OF_FALLS
+_OF_A_CHOICE = 19 + 3
+_OF_A_NOTE = 10 + 2
+_OF_A_RECORDING = 6 + len(_LAGS) - 1 + len(_STRUCK_AGAIN) - 1 + 3 + RHYTHM_FEATURES + 4
 FEATURES = _CHOICES + _OF_A_CHOICE + _OF_A_NOTE + _OF_A_RECORDING
 """Numbers by which a choice is weighed: which it is, what tells of it, of its note, and of all notes."""
 
@@ -77,28 +79,30 @@ class Choices(NamedTuple):
     """Where some notes may end.
 
     Args:
-        seconds: the end that was heard, then beginnings before and after it, and ends after it:
-            (notes, choices).
+        seconds: the end that was heard, then beginnings before and after it, ends after it, and the likeliest
+            by what is heard: (notes, choices).
         possible: whether a note may end there: (notes, choices). The first is always.
         features: what tells how likely that is: (notes, choices, some of FEATURES).
         of_note: the rest of what does, which is the same for all choices: (notes, the rest).
+        alone: how likely a note ends there by what is heard of it alone: (notes, choices).
     """
 
     seconds: Floats
     possible: NDArray[np.bool_]
     features: NDArray[np.float32]
     of_note: NDArray[np.float32]
+    alone: Floats
 
 
-def chosen(notes: Sequence[Note], releases: Mapping[Place, Release], units: Units) -> list[Note]:
+def chosen(notes: Sequence[Note], endings: Mapping[Place, Ending], units: Units) -> list[Note]:
     """The same notes with the offsets that are likeliest where all were heard.
 
-    Without chords late dampers cannot be told from fingers that hold what was struck, and all ends stay. Time
-    and memory are in proportion to the notes.
+    Without chords late dampers cannot be told from fingers that hold what was struck, and each note ends
+    where that is likeliest by what is heard of it alone. Time and memory are in proportion to the notes.
 
     Args:
         notes: of one recording, by onset, no two of one pitch overlapping; nor will they afterwards.
-        releases: of these notes.
+        endings: of these notes.
         units: of the checkpoint that they were transcribed with, of FEATURES.
     """
     if not notes:
@@ -106,25 +110,25 @@ def chosen(notes: Sequence[Note], releases: Mapping[Place, Release], units: Unit
     table = note_array(notes)
     chords = len(gaps_in_chords(table[:, ONSET_COLUMN]))
     offsets: list[float] = []
-    for choices in choices_of(table, [releases[note.place] for note in notes]):
+    for choices in choices_of(table, [endings[note.place] for note in notes]):
         logits = units.sum(WHICH, choices.features, choices.of_note[:, None])
         logits = np.where(choices.possible, logits, -np.inf)
         likely = np.exp(logits - logits.max(axis=1, keepdims=True))
         likely *= chords / (chords + _FEW_CHORDS) / likely.sum(axis=1, keepdims=True)
-        likely[:, 0] += _FEW_CHORDS / (chords + _FEW_CHORDS)  # as it was heard
-        best = likely.argmax(axis=1)
-        offsets += choices.seconds[np.arange(len(best)), best].tolist()
+        rows = np.arange(len(likely))
+        likely[rows, choices.alone.argmax(axis=1)] += _FEW_CHORDS / (chords + _FEW_CHORDS)
+        offsets += choices.seconds[rows, likely.argmax(axis=1)].tolist()
     return [replace(note, offset=offset) for note, offset in zip(notes, offsets, strict=True)]
 
 
-def choices_of(table: NoteArray, releases: Sequence[Release]) -> Iterator[Choices]:
+def choices_of(table: NoteArray, endings: Sequence[Ending]) -> Iterator[Choices]:
     """Where the notes of a recording may end, some notes at a time.
 
     Args:
         table: one note at least, by onset.
-        releases: of these notes.
+        endings: of these notes.
     """
-    recording = _Recording(table, releases)
+    recording = _Recording(table, endings)
     for part in _parts(len(table)):
         yield recording.choices(part)
 
@@ -140,11 +144,11 @@ class _Recording:
 
     Args:
         table: its notes, by onset.
-        releases: of these.
+        endings: of these.
     """
 
-    def __init__(self, table: NoteArray, releases: Sequence[Release]) -> None:
-        self.releases = releases
+    def __init__(self, table: NoteArray, endings: Sequence[Ending]) -> None:
+        self.endings = endings
         self.onsets, self.offsets = table[:, ONSET_COLUMN], table[:, OFFSET_COLUMN]
         self.keys = table[:, PITCH_COLUMN].astype(int) - LOWEST_PITCH
         self.velocities, self.strikes = table[:, VELOCITY_COLUMN], next_strikes(table)
@@ -203,21 +207,25 @@ class _Recording:
                 np.log1p(self._ending(self.offsets)).mean(),
                 np.log(_SHORT + lengths).std(),
                 *features_of_rhythm(self.onsets),
-                *self._usual_fall(),
+                *self._usual_endings(),
             ]
         )
 
-    def _usual_fall(self) -> Floats:
-        """The mean over all notes of how they fall where they were heard to end: (_OF_FALLS,)."""
-        total = np.zeros(_OF_FALLS)
-        for part in _parts(len(self.offsets)):
-            total += self._falls(part, self.offsets[part, None]).sum(axis=(0, 1))
-        return total / len(self.offsets)
+    def _usual_endings(self) -> Floats:
+        """How likely notes end where they were heard to, and how much sooner or later they likely do.
 
-    def _falls(self, part: slice, seconds: Floats) -> NDArray[np.float32]:
-        """The levels of some notes around the moments at which they may end: (notes, choices, _OF_FALLS)."""
-        levels = levels_at(self.releases[part], seconds[..., None] + _FALLS)
-        return levels.reshape(*seconds.shape, _OF_FALLS) / _TENS
+        The mean and the deviation over all notes of either: (4,).
+        """
+        likely, moved = [], []
+        for part in _parts(len(self.offsets)):
+            heard, likeliest = self.offsets[part, None], self._likely(part)
+            likely.append(likeliest.about(heard))
+            moved.append(likeliest.moments[:, :1] - heard)
+        both = np.hstack((np.concatenate(likely), np.concatenate(moved)))
+        return np.concatenate((both.mean(axis=0), both.std(axis=0)))
+
+    def _likely(self, part: slice) -> _Likely:
+        return _Likely(self.endings[part], self.onsets[part], self.strikes[part])
 
     def _share_at_beginnings(self, which: NDArray[np.bool_], later: float) -> float:
         """Of offsets, moved by some seconds, that are within 25 ms of a beginning."""
@@ -230,7 +238,8 @@ class _Recording:
 
     def choices(self, part: slice) -> Choices:
         """Those of some notes."""
-        seconds, possible = self._where(part)
+        likely = self._likely(part)
+        seconds, possible = self._where(part, likely.moments)
         onset, heard, strike = self.onsets[part, None], self.offsets[part, None], self.strikes[part, None]
         group, keys, velocity = self.group[part, None], self.keys[part, None], self.velocities[part, None]
         others = self.sizes[group] - 1
@@ -241,6 +250,7 @@ class _Recording:
         semitones = np.where(begins, self.semitones[last, keys], _FAR).clip(max=_FAR)
         alike = self._of_group_ending(group, seconds) - (np.abs(moved) <= NEAR)
         until_strike = (strike - seconds).clip(max=2)
+        about = likely.about(seconds)
         of_a_choice = (
             moved.clip(-_EARLIEST, _LATEST_END),
             np.log(_SHORT + np.maximum(seconds - onset, 0.0)),
@@ -261,6 +271,9 @@ class _Recording:
             alike > 0,
             begins,
             np.sign(moved) * np.log1p(np.abs(moved) / 0.05),
+            about,
+            about - likely.highest[:, None],
+            likely.until(seconds),
         )
         of_a_note = (
             np.log(_SHORT + heard - onset),
@@ -273,13 +286,15 @@ class _Recording:
             (velocity - 64) / 25,
             until_strike[:, :1],
             np.minimum(others, 4),
+            about[:, :1],
+            likely.highest[:, None],
         )
-        of_times = np.stack(of_a_choice, axis=-1).astype(np.float32)
-        features = np.concatenate((of_times, self._falls(part, seconds)), axis=-1)
+        features = np.stack(of_a_choice, axis=-1).astype(np.float32)
         summary = np.broadcast_to(self.summary, (len(heard), _OF_A_RECORDING))
-        return Choices(seconds, possible, features, np.hstack((*of_a_note, summary)).astype(np.float32))
+        of_notes = np.hstack((*of_a_note, summary)).astype(np.float32)
+        return Choices(seconds, possible, features, of_notes, np.where(possible, np.exp(about), 0.0))
 
-    def _where(self, part: slice) -> tuple[Floats, NDArray[np.bool_]]:
+    def _where(self, part: slice, likeliest: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Where some notes may end, and which of these places there are."""
         onset, heard, strike = self.onsets[part, None], self.offsets[part, None], self.strikes[part, None]
         last, count = self.last[part, None], len(self.beginnings)
@@ -292,9 +307,10 @@ class _Recording:
         ends = np.searchsorted(self.ends, heard + _AT_ONCE) + np.arange(_ENDS)
         of_ends = self.ends[ends.clip(max=len(self.ends) - 1)]
         may_end = (ends < len(self.ends)) & (of_ends < strike + NEAR) & (of_ends - heard < _LATEST_END)
+        may_likely = (likeliest > onset + _SHORTEST) & (likeliest < strike + NEAR)
         is_heard = np.ones_like(heard, bool)
-        possible = np.hstack((is_heard, may_earlier, may_later, may_end))
-        places = np.hstack((heard, of_earlier, of_later, of_ends))
+        possible = np.hstack((is_heard, may_earlier, may_later, may_end, may_likely))
+        places = np.hstack((heard, of_earlier, of_later, of_ends, likeliest))
         return np.where(possible, np.minimum(places, strike), heard), possible
 
     def _until_next(self, last: NDArray[np.intp], times: Floats, most: float) -> Floats:
@@ -317,6 +333,67 @@ class _Recording:
         ends = self._ends_by_group
         until = np.searchsorted(ends, group + 1j * (times + NEAR), side="right")
         return until - np.searchsorted(ends, group + 1j * (times - NEAR))
+
+
+class _Likely:
+    """How likely some notes end when, by what is heard of each alone.
+
+    Args:
+        endings: of the notes.
+        onsets, strikes: when they begin, and when their keys are struck again: (notes,) each.
+
+    `moments` are the likeliest, from the first on: (notes, _LIKELIEST); `highest` tells as `about` does how
+    likely a note ends at the first: (notes,).
+    """
+
+    def __init__(self, endings: Sequence[Ending], onsets: Floats, strikes: Floats) -> None:
+        self._first = np.array([[ending.first] for ending in endings])
+        self._seconds_per_frame = endings[0].seconds_per_frame
+        frames = self._first + self._seconds_per_frame * np.arange(FRAMES)
+        probabilities = np.exp(weighed(endings, onsets, strikes))
+        self._until = np.pad(probabilities.cumsum(axis=1), ((0, 0), (1, 0)))
+        about = self.about(frames)
+        rows, moments, highest = np.arange(len(endings)), [], []
+        for _ in range(_LIKELIEST):
+            best = about.argmax(axis=1)
+            highest.append(about[rows, best])
+            near = np.abs(frames - frames[rows, best][:, None]) <= _ABOUT
+            weights = np.where(near, probabilities, 0.0) + 1e-9 * near
+            moments.append((weights * frames).sum(axis=1) / weights.sum(axis=1))
+            about[np.abs(frames - frames[rows, best][:, None]) <= _APART] = -np.inf
+        self.moments, self.highest = np.stack(moments, axis=1), highest[0]
+
+    def until(self, seconds: Floats) -> Floats:
+        """How probably notes have ended until some seconds: (notes, any) of as many."""
+        places = ((seconds - self._first) / self._seconds_per_frame + 0.5).clip(0, FRAMES)
+        before = places.astype(int).clip(max=FRAMES - 1)
+        low, high = (np.take_along_axis(self._until, before + later, 1) for later in (0, 1))
+        return np.asarray(low + (places - before) * (high - low))
+
+    def about(self, seconds: Floats) -> Floats:
+        """How probably notes end about some seconds, as a logarithm: (notes, any) of as many."""
+        return np.log(_UNLIKELY + self.until(seconds + _ABOUT) - self.until(seconds - _ABOUT))
+
+
+def weighed(endings: Sequence[Ending], onsets: Floats, strikes: Floats) -> Floats:
+    """How probable it is that notes end in each frame where they may, as a logarithm: (notes, FRAMES).
+
+    Args:
+        endings: of the notes; one at least.
+        onsets, strikes: when they begin, and when their keys are struck again: (notes,) each.
+    """
+    logits = np.stack([ending.logits for ending in endings]).astype(np.float64)
+    frames = np.array([[ending.first] for ending in endings]) + endings[0].seconds_per_frame * np.arange(
+        FRAMES
+    )
+    logits = np.where(may_end(frames, onsets[:, None], strikes[:, None]), logits, _IMPOSSIBLE)
+    logits -= logits.max(axis=1, keepdims=True)
+    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+
+
+def may_end(seconds: Floats, onsets: Floats, strikes: Floats) -> NDArray[np.bool_]:
+    """Whether notes may end at some times: after their onset, and until their keys are struck again."""
+    return np.asarray((seconds > onsets + _SHORTEST / 2) & (seconds < strikes + NEAR))
 
 
 def _between(moments: Floats, one: Floats, other: Floats) -> NDArray[np.intp]:

@@ -20,7 +20,7 @@ from .openvino_graph import acoustic_graph, compile_graph
 from .timings import Timings
 from .tuning import KEPT_TUNINGS
 from .weights import Part, Weights
-from .windows import WAITING, Features, Window
+from .windows import WAITING, Features, NumpyArrays, Window
 
 
 class Decoded:
@@ -38,7 +38,7 @@ class Decoded:
         return self._frames
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(NumpyArrays):
     """Computes a window on each thread, ahead of who takes the features; see `engine.Engine`.
 
     Args:
@@ -119,14 +119,6 @@ class OpenVinoEngine:
         done = [self._loop.run(note, velocity, left, settings) for note, velocity, left in pieces]
         frames = [found if with_probabilities else found._replace(probabilities=None) for found, _ in done]
         return Decoded(frames), [left for _, left in done]
-
-    def join(self, arrays: Sequence[NDArray[np.float32]], axis: int = 0) -> NDArray[np.float32]:
-        """See `engine.Engine.join`."""
-        return np.concatenate(arrays, axis)
-
-    def zeros(self, *shape: int) -> NDArray[np.float32]:
-        """See `engine.Engine.zeros`."""
-        return np.zeros(shape, np.float32)
 
     def free_memory(self) -> None:
         """Nothing is kept."""

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .checkpoint import (
+    ENDINGS,
     FILTERS,
     FORMAT,
     FORMAT_VERSION,
@@ -26,6 +27,7 @@ from .checkpoint import (
     load_weights,
 )
 from .config import Config
+from .endings import EndingNetwork
 from .frontend import mel_filters
 from .model import Par, par_with
 from .units import Units
@@ -42,6 +44,7 @@ def save_checkpoint(
     training: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
     ghosts: Units | None = None,
+    endings: EndingNetwork | None = None,
     offsets: Units | None = None,
     velocities: Units | None = None,
 ) -> None:
@@ -54,7 +57,8 @@ def save_checkpoint(
         name: of the model.
         scores, training: see `CheckpointInfo`.
         dtype: in which weights are stored.
-        ghosts, offsets, velocities: what tells, what chooses and what corrects them, in single precision.
+        ghosts, endings, offsets, velocities: what tells, what chooses and what corrects them, in single
+            precision. What chooses offsets needs what tells endings.
     """
     about = {
         "format": FORMAT,
@@ -69,9 +73,10 @@ def save_checkpoint(
         for key, value in model.state_dict().items()
     }
     tensors |= _packed(mel_filters(config.front_end))
-    for keys, units in ((GHOSTS, ghosts), (OFFSETS, offsets), (VELOCITIES, velocities)):
-        if units is not None:
-            tensors |= _named(keys, units)
+    networks = ((GHOSTS, ghosts), (ENDINGS, endings), (OFFSETS, offsets), (VELOCITIES, velocities))
+    for keys, network in networks:
+        if network is not None:
+            tensors |= _named(keys, network)
     with whole_file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=about))  # a file of its own would be private to the user
 
@@ -103,9 +108,9 @@ def load_checkpoint(path: Path) -> tuple[Par, CheckpointInfo]:
     return par_with(info.config.model, load_weights(info)), info
 
 
-def _named(keys: Sequence[str], units: Units) -> dict[str, Tensor]:
-    """The parts of some units by their names in a checkpoint."""
-    return dict(zip(keys, (torch.from_numpy(np.ascontiguousarray(part)) for part in units), strict=True))
+def _named(keys: Sequence[str], network: Sequence[NDArray[np.float32]]) -> dict[str, Tensor]:
+    """The parts of a network by their names in a checkpoint."""
+    return dict(zip(keys, (torch.from_numpy(np.ascontiguousarray(part)) for part in network), strict=True))
 
 
 def _packed(filters: NDArray[np.float32]) -> dict[str, Tensor]:

@@ -99,12 +99,21 @@ class TorchEngine:
             )
 
     def join(self, arrays: Sequence[Tensor], axis: int = 0) -> Tensor:
-        """See `engine.Engine.join`."""
+        """See `windows.Arrays.join`."""
         return torch.cat(tuple(arrays), dim=axis)
 
     def zeros(self, *shape: int) -> Tensor:
-        """See `engine.Engine.zeros`."""
+        """See `windows.Arrays.zeros`."""
         return torch.zeros(shape, device=self._device)
+
+    def array(self, values: NDArray[np.float32]) -> Tensor:
+        """See `windows.Arrays.array`."""
+        return torch.from_numpy(values).to(self._device)
+
+    def to_numpy(self, array: Tensor) -> NDArray[np.float32]:
+        """See `windows.Arrays.to_numpy`."""
+        found: NDArray[np.float32] = array.cpu().numpy()
+        return found
 
     def free_memory(self) -> None:
         """See `engine.Engine.free_memory`."""

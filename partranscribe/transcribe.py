@@ -19,6 +19,7 @@ from .audio import read_blocks
 from .checkpoint import (
     CheckpointInfo,
     checkpoint_info,
+    load_endings,
     load_filters,
     load_ghosts,
     load_offsets,
@@ -28,6 +29,7 @@ from .checkpoint import (
 from .config import DecodeConfig
 from .device import resolve_device
 from .dynamics import evened
+from .endings import EndingMeter
 from .engine import Decoding, Engine, engine_for, side_by_side
 from .errors import AudioError, DeviceError
 from .frames import Frames, NoteCollector
@@ -39,7 +41,6 @@ from .notes import Note
 from .offsets import chosen
 from .posteriors import PosteriorCollector, posterior_collector
 from .released import DEFAULT_NAME, checkpoint_path
-from .releases import ReleaseMeter
 from .timings import Timings
 from .tuning import CONCERT_PITCH, KnownTuning, Tuning, tuning_of
 from .velocities import corrected
@@ -105,7 +106,7 @@ class Transcriber:
             info if decode is None else replace(info, config=replace(info.config, decode=decode))
         )
         self._filters = load_filters(info)
-        self.ghosts = load_ghosts(self.info)
+        self.ghosts, self.endings = load_ghosts(self.info), load_endings(self.info)
         self.offsets, self.velocities = load_offsets(self.info), load_velocities(self.info)
         weights = load_weights(info)
         self.engine: Engine = engine_for(
@@ -251,7 +252,7 @@ class Transcriber:
         errors: dict[int, AudioError] = {}
         state = self.engine.initial_state(len(pieces))
         waiting: dict[int, Features] = {}  # not yet decoded
-        begun: tuple[Decoding, dict[int, int]] | None = None
+        begun: tuple[Decoding, dict[int, int], Array] | None = None
         while (ready := self._next_of_each(sources, errors)) or waiting:
             with self.timings.stage("acoustic"):
                 for row, features in zip(ready, self.engine.together([*ready.values()]), strict=True):
@@ -268,7 +269,7 @@ class Transcriber:
                         del waiting[row]
                 if begun is not None:
                     _take(pieces, *begun)
-            begun = decoding, lengths
+            begun = decoding, lengths, batch.note
         if begun is not None:
             with self.timings.stage("decoding"):
                 _take(pieces, *begun)
@@ -375,7 +376,7 @@ class Transcriber:
                         features, state, self.info.config.decode, with_probabilities=wanted
                     )
                     (frames,) = decoding.wait()
-                    frames = piece.take(frames)
+                    frames = piece.take(frames, features.note[0])
                 if posteriors is not None:
                     with self.timings.stage("writing"):
                         posteriors.push(frames)
@@ -417,10 +418,13 @@ class _Piece:
         self._blocks, self._start, self._lead, self._seconds = blocks, start, lead, seconds
         self._engine, self._tuning = transcriber.engine, tuning
         self._spans = Spans(self._config.front_end, transcriber.group_frames)
-        self._collector = NoteCollector(self._config.front_end.seconds_per_frame, self._config.decode)
+        frame = self._config.front_end.seconds_per_frame
+        self._collector = NoteCollector(frame, self._config.decode)
         rate, begins = self._config.front_end.sample_rate, start - self._lead_seconds
         self._attacks = None if self._velocities is None else AttackMeter(rate, begins)
-        self._releases = None if self._offsets is None else ReleaseMeter(rate, begins)
+        self._endings: EndingMeter | None = None
+        if transcriber.endings is not None:
+            self._endings = EndingMeter(transcriber.endings, frame, self._engine, begins)
         self._notes: list[Note] = []
         self._frames = 0
         self._wanted_frames: int | None = None
@@ -481,8 +485,6 @@ class _Piece:
             for block in timed:
                 if self._attacks is not None:
                     self._attacks.push(block)
-                if self._releases is not None:
-                    self._releases.push(block, self.tuning)
                 yield from spans.push(block)
         if spans.samples < spans.needed:
             there = spans.samples / config.sample_rate
@@ -500,19 +502,22 @@ class _Piece:
         with self._timings.stage("log-mel"):
             return self._engine.mels([span], self.tuning)[0]
 
-    def take(self, frames: Frames) -> Frames:
-        """What was decoded of the next frames; gives those that are of the wanted part."""
+    def take(self, frames: Frames, features: Array) -> Frames:
+        """What was decoded of the next frames; gives those that are of the wanted part.
+
+        Args:
+            frames: the next ones.
+            features: of the note network, that they were decoded from: (frames, pitches, hidden).
+        """
         if self._wanted_frames is not None:
             frames = frames.part(slice(self._wanted_frames - self._frames))
-        if not len(frames.state):
-            return frames
         ended = self._collector.push(frames)
         self._notes += ended
         begun, decided = self._collector.begun, self._collector.decided
         if self._attacks is not None:
             self._attacks.begin(begun, decided, self.tuning)
-        if self._releases is not None:
-            self._releases.take(begun, ended, decided)
+        if self._endings is not None:
+            self._endings.take(features, ended, decided)
         wanted = frames.part(slice(max(self._lead - self._frames, 0), None))
         self._frames += len(frames.state)
         return wanted
@@ -546,8 +551,8 @@ class _Piece:
         found = without_overlaps(placed)
         if self._ghosts is not None:
             found = without_ghosts(found, self._ghosts)
-        if self._offsets is not None and self._releases is not None:
-            found = chosen(found, self._releases.finish(ended, self.tuning), self._offsets)
+        if self._offsets is not None and self._endings is not None:
+            found = chosen(found, self._endings.finish(ended), self._offsets)
         if self._velocities is not None and self._attacks is not None:
             found = corrected(found, self._attacks.finish(self.tuning), self._velocities)
         elif self._config.decode.even_velocities:
@@ -589,11 +594,11 @@ class _Group:
             source.spans.close()
 
 
-def _take(pieces: Sequence[_Piece], decoding: Decoding, lengths: Mapping[int, int]) -> None:
+def _take(pieces: Sequence[_Piece], decoding: Decoding, lengths: Mapping[int, int], features: Array) -> None:
     """Give each piece what was decoded of it, no more frames than it has, and have it say so."""
     decoded = decoding.wait()
     for row, length in lengths.items():
-        pieces[row].take(decoded[row].part(slice(length)))
+        pieces[row].take(decoded[row].part(slice(length)), features[row, :length])
         pieces[row].tell()
 
 

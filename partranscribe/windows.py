@@ -3,11 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 WAITING = 4  # windows that are ready before they are asked for
 
 Array = Any  # of NumPy or of PyTorch, as the engine has it
+
+
+class Arrays(Protocol):
+    """What is done with arrays that an engine has."""
+
+    def join(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        """Arrays one after the other, as an array of its own."""
+
+    def zeros(self, *shape: int) -> Array:
+        """An array like features."""
+
+    def array(self, values: NDArray[np.float32]) -> Array:
+        """The same values as an array like features."""
+
+    def to_numpy(self, array: Array) -> NDArray[np.float32]:
+        """The same values as an array of NumPy."""
+
+
+class NumpyArrays:
+    """Arrays of NumPy; see `Arrays`."""
+
+    def join(self, arrays: Sequence[NDArray[np.float32]], axis: int = 0) -> NDArray[np.float32]:
+        """See `Arrays.join`."""
+        return np.concatenate(arrays, axis)
+
+    def zeros(self, *shape: int) -> NDArray[np.float32]:
+        """See `Arrays.zeros`."""
+        return np.zeros(shape, np.float32)
+
+    def array(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Arrays.array`."""
+        return values
+
+    def to_numpy(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Arrays.to_numpy`."""
+        return array
 
 
 class Features(NamedTuple):

@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from conftest import swelling_noise
 from partranscribe.attacks import ATTACKS, Attack
+from partranscribe.endings import BEFORE, BESIDE, FRAMES, TAPS, Ending, EndingNetwork
 from partranscribe.ghosts import GHOST_FEATURES
 from partranscribe.notes import Note, Place
 from partranscribe.offsets import FEATURES, WHICH
-from partranscribe.releases import FRAMES, LEVELS, Release
 from partranscribe.sampler import Instrument, load_instrument
 from partranscribe.units import Units
 from partranscribe.velocities import SURROUNDINGS
 
 Samples = NDArray[np.float32]
+
+SECONDS_PER_FRAME = 0.032
 
 _LIBSNDFILE = {
     ".wav": ("WAV", "PCM_16"),
@@ -190,14 +192,20 @@ def random_attacks(notes: Sequence[Note]) -> dict[Place, Attack]:
     return {(note.onset, note.pitch): rng.normal(-50, 10, ATTACKS).astype(np.float32) for note in notes}
 
 
-def random_releases(notes: Sequence[Note]) -> dict[Place, Release]:
-    """Any release for each of some notes."""
-    rng = np.random.default_rng(0)
-    levels = rng.integers(-100, 21, (len(notes), FRAMES, LEVELS), dtype=np.int8)
+def random_endings(notes: Sequence[Note]) -> dict[Place, Ending]:
+    """Any ending for each of some notes."""
+    logits = np.random.default_rng(0).normal(0, 2, (len(notes), FRAMES)).astype(np.float16)
     return {
-        (note.onset, note.pitch): Release(note.offset - 0.85, one)
-        for note, one in zip(notes, levels, strict=True)
+        note.place: Ending(note.offset - BEFORE * SECONDS_PER_FRAME, SECONDS_PER_FRAME, one)
+        for note, one in zip(notes, logits, strict=True)
     }
+
+
+def ending_network(hidden: int, features: int) -> EndingNetwork:
+    """A network of random weights that tells endings, of so many features of the acoustic module."""
+    rng, inputs = np.random.default_rng(0), features + BESIDE
+    sizes = ((TAPS, inputs, hidden), hidden, *(2 * ((TAPS, hidden, hidden), hidden)), hidden)
+    return EndingNetwork(*(rng.normal(0, 0.3, size).astype(np.float32) for size in sizes))
 
 
 def random_units(hidden: int, features: int) -> Units:

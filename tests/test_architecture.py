@@ -36,7 +36,7 @@ LAYERS = (
         "units",
     },
     {"partials"},
-    {"attacks", "releases"},
+    {"attacks", "endings"},
     {
         "audio",
         "device",

@@ -25,6 +25,7 @@ from conftest import TINY, random_context, swelling_noise
 from partranscribe.checkpoint import (
     CheckpointInfo,
     checkpoint_info,
+    load_endings,
     load_filters,
     load_front_end,
     load_ghosts,
@@ -43,7 +44,7 @@ from partranscribe.torch_checkpoint import copy_checkpoint, load_checkpoint, sav
 from partranscribe.units import Units
 from partranscribe.velocities import VELOCITY_FEATURES
 from partranscribe.weights import weight_shapes
-from synth import random_units
+from synth import ending_network, random_units
 
 Tensors = dict[str, Tensor]
 About = dict[str, str]
@@ -422,6 +423,42 @@ def test_a_network_that_weighs_notes_is_kept_as_it_is(
         np.testing.assert_array_equal(one, other)
     assert info.parameters == lively.parameter_count()
     assert load(replace(info, config=TINY)) is None
+    load_checkpoint(path)
+
+
+@pytest.mark.parametrize("wrong", ["none", "features", "hidden", "output", "infinite", "missing"])
+def test_a_network_that_tells_no_endings_is_named(tmp_path: Path, lively: Par, wrong: str) -> None:
+    path, asks = tmp_path / "whole.safetensors", replace(TINY, decode=DecodeConfig(choose_offsets=True))
+    right = ending_network(3, TINY.model.hidden_per_pitch)
+    network = {
+        "none": None,
+        "features": ending_network(3, TINY.model.hidden_per_pitch - 1),
+        "hidden": right._replace(third=right.third[..., 1:]),
+        "output": right._replace(output=right.output[None]),
+        "infinite": right._replace(second_bias=right.second_bias * np.float32(np.inf)),
+    }.get(wrong, right)
+    save_checkpoint(path, lively, asks, name="odd", endings=network)
+
+    def cut(tensors: Tensors, _: About) -> None:
+        if wrong == "missing":
+            del tensors["endings.output"]
+
+    odd = changed(path, tmp_path / "odd.safetensors", cut)
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors: .* network that tells endings"):
+        load_endings(checkpoint_info(odd))
+
+
+def test_a_network_that_tells_endings_is_kept_as_it_is(tmp_path: Path, lively: Par) -> None:
+    path, asks = tmp_path / "model.safetensors", replace(TINY, decode=DecodeConfig(choose_offsets=True))
+    network = ending_network(3, TINY.model.hidden_per_pitch)
+    save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, endings=network)
+    info = checkpoint_info(path)
+    found = load_endings(info)
+    assert found is not None
+    for one, other in zip(found, network, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert info.parameters == lively.parameter_count()
+    assert load_endings(replace(info, config=TINY)) is None
     load_checkpoint(path)
 
 

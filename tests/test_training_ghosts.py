@@ -27,7 +27,7 @@ def piece(seed: int) -> Heard:
         heard.append(Note(onset, onset + 0.3, pitch, 80, sure[0]))
         if beat % 2:
             heard.append(Note(onset, onset + 0.2, pitch + 12, 30, sure[1]))
-    return Heard(in_order(heard), there, {}, {})
+    return Heard(in_order(heard), there, {}, {}, {})
 
 
 def learnt(count: int, seed: int = 0, networks: int = 1, hidden: int = 8) -> Units:

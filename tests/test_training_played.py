@@ -145,6 +145,29 @@ def test_the_action_is_heard_where_keys_and_pedal_are_let_go(pianos: list[Instru
         assert not added[let_go - RATE // 5 : let_go - 1].any()
 
 
+def test_lists_may_be_played_with_half_a_pedal(pianos: list[Instrument]) -> None:
+    """Which sounds on where it lifts the dampers, and is in no label."""
+
+    def silence(depth: float, share: float) -> float:
+        """RMS of what is heard long after notes end and before others begin."""
+        settings = replace(
+            PLAIN,
+            slowness=(1.0, 1.0),
+            damper_delay=(0.0, 0.0),
+            resonance_db=(-200.0, -200.0),
+            pedal_depth=(depth, depth),
+            half_pedal_share=share,
+        )
+        audio, notes = Played([EVERY_SECOND], pianos, settings).draw(20 * RATE, 0, np.random.default_rng(3))
+        time = np.arange(len(audio)) / RATE
+        sounds = ((time > notes[:, :1] - 0.01) & (time < notes[:, 1:2] + 0.3)).any(axis=0)
+        assert 0.2 < sounds.mean() < 0.9
+        return float(np.sqrt(np.mean(audio[~sounds] ** 2)))
+
+    assert silence(40.0, 1.0) > 1e-3
+    assert silence(40.0, 0.0) == silence(64.0, 1.0) == 0
+
+
 def test_without_the_action_nothing_else_is_drawn(pianos: list[Instrument]) -> None:
     following = []
     for level in (-30.0, -90.0):

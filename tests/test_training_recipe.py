@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from partranscribe.checkpoint import checkpoint_info, load_ghosts, load_offsets, load_velocities
+from partranscribe.checkpoint import checkpoint_info, load_endings, load_ghosts, load_offsets, load_velocities
 from partranscribe.cli import main
 from partranscribe.config import Config, DecodeConfig, FrontEndConfig
 from partranscribe.ghosts import GHOST_FEATURES
@@ -33,7 +33,7 @@ from partranscribe.training.played import PlayedConfig
 from partranscribe.training.recipe import RecipeError, TrainingData, read_recipe, train
 from partranscribe.training.synthesis import Performance
 from partranscribe.velocities import VELOCITY_FEATURES
-from synth import melody, random_units, sampled_piano, write_audio
+from synth import ending_network, melody, random_units, sampled_piano, write_audio
 
 RATE = 16_000
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -314,7 +314,10 @@ def test_hindsight_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest
         train(read_recipe(recipe), data, tmp_path / "second", start=first)
     recipe.write_text(recipe.read_text() + "[hindsight]\npassages = 3\nseconds = 4.0\n")
     networks = Hindsight(
-        random_units(2, GHOST_FEATURES), random_units(2, FEATURES), random_units(2, VELOCITY_FEATURES)
+        random_units(2, GHOST_FEATURES),
+        ending_network(3, read_recipe(recipe).config.model.hidden_per_pitch),
+        random_units(2, FEATURES),
+        random_units(2, VELOCITY_FEATURES),
     )
     asked: list[tuple[HindsightConfig, float]] = []
 
@@ -334,9 +337,12 @@ def test_hindsight_may_be_all_that_is_learnt(tmp_path: Path, monkeypatch: pytest
     assert after.config.decode == wanted
     assert after.training == before.training
     ghosts, offsets, velocities = load_ghosts(after), load_offsets(after), load_velocities(after)
+    endings = load_endings(after)
     assert ghosts is not None
     assert offsets is not None
     assert velocities is not None
+    assert endings is not None
+    assert np.array_equal(endings.first, networks.endings.first)
     assert np.array_equal(offsets.weight, networks.offsets.weight)
     assert np.array_equal(ghosts.weight, networks.ghosts.weight)
     assert np.array_equal(velocities.weight, networks.velocities.weight)

@@ -16,6 +16,7 @@ from partranscribe.sampler import Instrument, SamplerSettings
 from partranscribe.training.synthesis import (
     NO_PEDAL,
     Performance,
+    half_pedalled,
     load_performance,
     pedal_held,
     pedalled,
@@ -111,6 +112,24 @@ def test_a_pedal_between_the_ends_of_notes_changes_no_label() -> None:
     last = ends[np.searchsorted(ends, presses) - 1]
     assert np.all((presses - last >= 0.02) & (presses - last <= 0.05))
     assert set(releases) <= set(ends)
+
+
+def test_half_a_pedal_changes_no_label_and_what_sounds() -> None:
+    rng = np.random.default_rng(3)
+    onsets = rng.uniform(0, 20, 40)
+    keys = note_array(
+        without_overlaps(Note(onset, onset + 0.1, int(rng.integers(50, 90)), 80) for onset in onsets)
+    )
+    performance = half_pedalled(Performance(keys, NO_PEDAL), rng)
+    np.testing.assert_array_equal(sounding(performance), keys)
+    assert np.all(np.diff(performance.pedal[:, 0]) >= 0)
+    presses, releases = pedal_held(performance, 40).T
+    starts = np.unique(keys[:, 0])
+    last = starts[np.searchsorted(starts, presses - 0.05, side="right") - 1]
+    assert np.all(presses - last < 0.2)
+    assert 0.3 < np.median(releases - presses) < 5.0
+    longer = sounding(performance, 40)[:, 1] - keys[:, 1]
+    assert np.mean(longer > 0.1) > 0.5
 
 
 def test_variation_changes_key_tempo_and_touch_of_all_notes_alike() -> None:

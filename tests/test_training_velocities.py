@@ -34,7 +34,7 @@ def piece(seed: int) -> Heard:
             there.append(Note(onset, onset + 0.3, pitch, velocity))
             heard.append(Note(onset, onset + 0.3, pitch, round(velocity + rng.normal(0, 9))))
             attacks[onset, pitch] = rng.normal(-50, 10, ATTACKS).astype(np.float32)
-    return Heard(in_order(heard), in_order(there), attacks, {})
+    return Heard(in_order(heard), in_order(there), attacks, {}, {})
 
 
 def told_by_attacks(seed: int) -> Heard:
@@ -47,7 +47,7 @@ def told_by_attacks(seed: int) -> Heard:
         there.append(Note(onset, onset + 0.15, pitch, velocity))
         heard.append(Note(onset, onset + 0.15, pitch, 60 + int(rng.integers(0, 5))))
         attacks[onset, pitch] = np.full(ATTACKS, 0.3 * velocity - 0.2 * pitch - 60, np.float32)
-    return Heard(heard, there, attacks, {})
+    return Heard(heard, there, attacks, {}, {})
 
 
 def learnt(count: int, seed: int = 0, networks: int = 1, hidden: int = 8) -> Units:
@@ -60,7 +60,7 @@ def test_what_is_regular_is_learnt() -> None:
     units = learnt(24)
     assert units.weight.shape == (8, VELOCITY_FEATURES)
     for seed in (100, 101):
-        heard, there, attacks, _ = piece(seed)
+        heard, there, attacks, *_ = piece(seed)
         even, found = (
             score(notes, there).note_offset_velocity.f1
             for notes in (evened(heard), corrected(heard, attacks, units))
@@ -72,7 +72,7 @@ def test_what_attacks_tell_is_learnt() -> None:
     torch.manual_seed(0)
     passages = [told_by_attacks(number) for number in range(24)]
     units = learn_velocities(passages, 1, 8, np.random.default_rng(0))
-    heard, there, attacks, _ = told_by_attacks(100)
+    heard, there, attacks, *_ = told_by_attacks(100)
     assert score(evened(heard), there).note_offset_velocity.f1 < 0.4
     assert score(corrected(heard, attacks, units), there).note_offset_velocity.f1 > 0.8
 

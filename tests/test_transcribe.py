@@ -19,23 +19,26 @@ from partranscribe.attacks import Attack, attacks_of
 from partranscribe.audio import read_blocks
 from partranscribe.config import DOUBTFUL, DecodeConfig
 from partranscribe.dynamics import evened
+from partranscribe.endings import Ending, endings_of
 from partranscribe.errors import AudioError, CheckpointError, DeviceError
+from partranscribe.frontend import Spans
 from partranscribe.ghosts import without_ghosts
 from partranscribe.model import Par
 from partranscribe.notes import LOWEST_PITCH, Note, Place, in_order
 from partranscribe.offsets import FEATURES, chosen
 from partranscribe.released import released
-from partranscribe.releases import Release, releases_of
 from partranscribe.score import begun_between
+from partranscribe.timings import Timings
 from partranscribe.torch_checkpoint import load_checkpoint, save_checkpoint
 from partranscribe.torch_decode import begin_decoding
 from partranscribe.transcribe import Transcriber, Transcription
 from partranscribe.units import Units
 from partranscribe.velocities import VELOCITY_FEATURES, corrected
-from partranscribe.windows import Features
-from synth import ghost_network, offset_network, random_units, write_audio
+from partranscribe.windows import Features, WindowCutter, windows
+from synth import ending_network, ghost_network, offset_network, random_units, write_audio
 
 RATE = 16_000
+ENDINGS = ending_network(4, TINY.model.hidden_per_pitch)
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +126,10 @@ def test_offsets_are_chosen_where_the_settings_say_so(
 ) -> None:
     config = replace(TINY, decode=DecodeConfig(choose_offsets=True, even_velocities=True))
     path = tmp_path / "chooses.safetensors"
-    save_checkpoint(path, lively, config, name="chooses", offsets=network)
+    save_checkpoint(path, lively, config, name="chooses", offsets=network, endings=ENDINGS)
     choosing = Transcriber(path, "cpu", together=2)
     found = choosing.transcribe_audio(audio)
-    assert found.notes == evened(chosen(whole.notes, releases_in_all(audio, whole), network))
+    assert found.notes == evened(chosen(whole.notes, endings_in_all(choosing, audio, whole), network))
     assert found.notes != evened(whole.notes)
     assert Transcriber(path, "cpu", decode=DecodeConfig()).transcribe_audio(audio) == whole
     assert choosing.transcribe_blocks(blocks_of(audio, 5000), tuning=found.tuning) == found
@@ -134,9 +137,17 @@ def test_offsets_are_chosen_where_the_settings_say_so(
     assert [*choosing.transcribe_several([tmp_path / "a.wav"] * 2)] == [found] * 2
 
 
-def releases_in_all(audio: NDArray[np.float32], heard: Transcription) -> dict[Place, Release]:
-    """Of what was heard in audio that was taken as it is."""
-    return releases_of(audio, heard.notes, RATE, heard.tuning)
+def endings_in_all(
+    transcriber: Transcriber, audio: NDArray[np.float32], heard: Transcription
+) -> dict[Place, Ending]:
+    """Of what was heard in audio that was taken as it is, all at once."""
+    engine, front_end = transcriber.engine, transcriber.info.config.front_end
+    spans = Spans(front_end, transcriber.group_frames)
+    mels = (engine.mels([span], heard.tuning)[0] for span in (*spans.push(audio), *spans.finish()))
+    cut = windows(mels, WindowCutter(transcriber.info.config.model.margin_frames, engine.join))
+    parts = [engine.to_numpy(part.note)[0] for part in engine.features(cut, Timings())]
+    assert transcriber.endings is not None
+    return endings_of(transcriber.endings, np.concatenate(parts), heard.notes, front_end.seconds_per_frame)
 
 
 def attacks_in_all(audio: NDArray[np.float32], heard: Transcription) -> dict[Place, Attack]:
@@ -151,9 +162,9 @@ def test_velocities_are_corrected_where_the_checkpoint_has_a_network_for_it(
     units, offsets = random_units(4, VELOCITY_FEATURES), offset_network()
     config = replace(TINY, decode=DecodeConfig(choose_offsets=True, even_velocities=True))
     path = tmp_path / "corrects.safetensors"
-    save_checkpoint(path, lively, config, name="corrects", offsets=offsets, velocities=units)
+    save_checkpoint(path, lively, config, name="corrects", offsets=offsets, endings=ENDINGS, velocities=units)
     found = Transcriber(path, "cpu").transcribe_audio(audio)
-    ended = chosen(whole.notes, releases_in_all(audio, whole), offsets)
+    ended = chosen(whole.notes, endings_in_all(Transcriber(path, "cpu"), audio, whole), offsets)
     assert found.notes == corrected(ended, attacks_in_all(audio, whole), units)
     assert found.notes != evened(ended)
     cut = Transcriber(path, "cpu", together=2)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..attacks import Attack
+from ..endings import EndHeard, Ending
 from ..notes import Note, Place
-from ..releases import Release
 from ..units import Units
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
 
@@ -20,13 +22,14 @@ _LEARNING_RATE, _WEIGHT_DECAY = 3e-3, 0.01
 class Heard(NamedTuple):
     """A passage: the notes that a trained network found, and those that are there.
 
-    `attacks` and `releases` are those of what was found.
+    `attacks`, `ends` and, where they were told, `endings` are those of what was found.
     """
 
     found: Sequence[Note]
     there: Sequence[Note]
     attacks: Mapping[Place, Attack]
-    releases: Mapping[Place, Release]
+    ends: Mapping[Place, EndHeard]
+    endings: Mapping[Place, Ending]
 
 
 class Hidden(nn.Module):
@@ -88,16 +91,21 @@ def fitted(
     units = []
     for _ in range(networks):
         network = Hidden(hidden, mean, deviation)
-        _fit(network, loss, examples, batch, epochs)
+        fit(network, loss, examples, batch, epochs)
         units.append(network.finished())
     weight, bias, output = (np.concatenate(parts) for parts in zip(*units, strict=True))
     return Units(weight, bias, (output / networks).astype(np.float32))
 
 
-def _fit(
-    network: Hidden, loss: Callable[[Hidden, Tensor], Tensor], examples: int, batch: int, epochs: int
+def fit(
+    network: Network, loss: Callable[[Network, Tensor], Tensor], examples: int, batch: int, epochs: int
 ) -> None:
-    """Pass over all examples some times, in random order."""
+    """Pass over all examples some times, in random order.
+
+    Args:
+        network: what is fitted.
+        loss, examples, batch, epochs: see `fitted`.
+    """
     optimiser = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     updates = epochs * (examples // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=updates + 1)

@@ -9,20 +9,21 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..attacks import attacks_of
+from ..attacks import Attack, attacks_of
 from ..config import Config, FrontEndConfig
+from ..endings import EndingNetwork, ends_heard
 from ..errors import DataError
 from ..ghosts import without_ghosts
 from ..model import Par
 from ..note_array import listed
-from ..notes import Note
-from ..releases import releases_of
+from ..notes import Note, Place
 from ..score import begun_between
 from ..tuning import CONCERT_PITCH
 from ..units import Units
 from .augment import Augmenter
 from .calibrate import found_in, hold_out
 from .data import Recording, Source, drawn, floats
+from .endings import learn_endings, with_endings
 from .fitting import Heard
 from .ghosts import learn_ghosts
 from .offsets import learn_offsets
@@ -37,11 +38,13 @@ class Hindsight(NamedTuple):
 
     Args:
         ghosts: tells which are there.
+        endings: tells when each is likely to end.
         offsets: chooses where they end.
         velocities: corrects how loud they are.
     """
 
     ghosts: Units
+    endings: EndingNetwork
     offsets: Units
     velocities: Units
 
@@ -55,6 +58,7 @@ class HindsightConfig:
         seconds: of each. What tells of a recording as a whole takes some notes to show.
         networks: how many of each kind are fitted, from different weights, whose mean counts.
         ghost_hidden: units of each that is for which notes are there.
+        ending_hidden: units of each layer of what tells when notes are likely to end, of which there is one.
         hidden: units of each that is for offsets.
         velocity_hidden: units of each that is for velocities.
         seed: of their weights and of the passages.
@@ -64,16 +68,17 @@ class HindsightConfig:
     seconds: float = 45.0
     networks: int = 4
     ghost_hidden: int = 32
-    hidden: int = 32
+    ending_hidden: int = 24
+    hidden: int = 64
     velocity_hidden: int = 64
     seed: int = 0
 
     def __post_init__(self) -> None:
         if min(self.passages, self.seed) < 0:
             raise ValueError("passages or seed are not from 0 on")
-        sizes = self.networks, self.ghost_hidden, self.hidden, self.velocity_hidden
+        sizes = self.networks, self.ghost_hidden, self.ending_hidden, self.hidden, self.velocity_hidden
         if min(sizes) < 1 or not self.seconds > 0:
-            raise ValueError("networks, ghost_hidden, hidden, velocity_hidden or seconds are not above 0")
+            raise ValueError("networks, units of any of them, or seconds are not above 0")
 
 
 def train_hindsight(
@@ -104,8 +109,12 @@ def train_hindsight(
         ghosts = learn_ghosts(passages, settings.networks, settings.ghost_hidden)
         passages = [one._replace(found=without_ghosts(one.found, ghosts)) for one in passages]
         passages = [one for one in passages if len(one.found) >= _FEWEST]
+        frame = config.front_end.seconds_per_frame
+        endings = learn_endings(passages, settings.ending_hidden, frame)
+        passages = [with_endings(one, endings, frame) for one in passages]
         return Hindsight(
             ghosts=ghosts,
+            endings=endings,
             offsets=learn_offsets(passages, settings.networks, settings.hidden, rng),
             velocities=learn_velocities(passages, settings.networks, settings.velocity_hidden, rng),
         )
@@ -128,16 +137,17 @@ def _transcribed(
         if not passages:
             continue
         held_out = hold_out(model, config, passages, settings.seconds)
-        for passage, found, there in zip(passages, found_in(held_out, decode), held_out.notes, strict=True):
+        heard = zip(passages, held_out.features, found_in(held_out, decode), held_out.notes, strict=True)
+        for passage, features, found, there in heard:
             if min(len(found), len(there)) >= _FEWEST:
-                yield _measured(passage, found, there, config.front_end)
+                attacks = _attacks(passage, found, config.front_end)
+                said = held_out.engine.to_numpy(features.note)[0]
+                ends = ends_heard(said, found, config.front_end.seconds_per_frame)
+                yield Heard(found, there, attacks, ends, {})
 
 
-def _measured(
-    passage: Recording, found: Sequence[Note], there: Sequence[Note], front_end: FrontEndConfig
-) -> Heard:
-    """What was found and what there is, with what is measured in the audio of what was found."""
+def _attacks(passage: Recording, found: Sequence[Note], front_end: FrontEndConfig) -> dict[Place, Attack]:
+    """Those of what was found, measured in the audio."""
     places = [note.place for note in found]
-    audio, rate = floats(passage.audio[:]) * passage.gain(front_end), front_end.sample_rate
-    attacks = zip(places, attacks_of(audio, places, rate, CONCERT_PITCH), strict=True)
-    return Heard(found, there, dict(attacks), releases_of(audio, found, rate, CONCERT_PITCH))
+    audio = floats(passage.audio[:]) * passage.gain(front_end)
+    return dict(zip(places, attacks_of(audio, places, front_end.sample_rate, CONCERT_PITCH), strict=True))

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..endings import Ending
 from ..errors import DataError
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, note_array
 from ..notes import Note, Place, in_order
 from ..offsets import WHICH, choices_of
-from ..releases import Release
 from ..score import match
 from ..units import Units
 from .fitting import Heard, Hidden, fitted
@@ -54,7 +54,7 @@ def learn_offsets(passages: Sequence[Heard], networks: int, hidden: int, rng: np
     examples = [
         _examples(*heard, one.there)
         for one in passages
-        for heard in ((one.found, one.releases), _uneven(one.found, one.releases, rng))
+        for heard in ((one.found, one.endings), _uneven(one.found, one.endings, rng))
     ]
     count = sum(len(one.right) for one in examples)
     if count < _BATCH:
@@ -75,8 +75,8 @@ def learn_offsets(passages: Sequence[Heard], networks: int, hidden: int, rng: np
 
 
 def _uneven(
-    notes: Sequence[Note], releases: Mapping[Place, Release], rng: np.random.Generator
-) -> tuple[list[Note], dict[Place, Release]]:
+    notes: Sequence[Note], endings: Mapping[Place, Ending], rng: np.random.Generator
+) -> tuple[list[Note], dict[Place, Ending]]:
     """The same as a piano might give them whose keys and dampers are less exact."""
     size = len(notes)
     onsets = rng.normal(0, rng.uniform(0, _ONSETS_MOVED), size)
@@ -85,17 +85,17 @@ def _uneven(
     for note, onset, offset in zip(notes, onsets.tolist(), offsets.tolist(), strict=True):
         begin = max(note.onset + onset, 0.0)
         moved.append(Note(begin, max(note.offset + offset, begin + 0.02), note.pitch, note.velocity))
-        of_moved[begin, note.pitch] = releases[note.place]
+        of_moved[begin, note.pitch] = endings[note.place]
     return in_order(moved), of_moved
 
 
 def _examples(
-    estimate: Sequence[Note], releases: Mapping[Place, Release], reference: Sequence[Note]
+    estimate: Sequence[Note], endings: Mapping[Place, Ending], reference: Sequence[Note]
 ) -> _Examples:
     """Those of the notes that were found and are there, but for those that no choice ends rightly."""
     pairs, wanted = match(estimate, reference).onset, note_array(reference)
-    found = choices_of(note_array(estimate), [releases[note.place] for note in estimate])
-    seconds, possible, features, of_note = (
+    found = choices_of(note_array(estimate), [endings[note.place] for note in estimate])
+    seconds, possible, features, of_note, _ = (
         np.concatenate(part)[pairs[:, 1]] for part in zip(*found, strict=True)
     )
     ends = wanted[pairs[:, 0]]

@@ -25,6 +25,7 @@ from .modelled import numbered_piano
 from .resonance import strings_response
 from .synthesis import (
     Performance,
+    half_pedalled,
     load_performance,
     pedal_held,
     pedalled,
@@ -51,6 +52,8 @@ class PlayedConfig:
         modelled_share: of the passages that are played on those, if there are any.
         pedal_share: of the note lists that are played with a pedal, see `synthesis.pedalled`; the others are
             played without one.
+        half_pedal_share: of the others that are played with a pedal that is too high to count, see
+            `synthesis.half_pedalled`.
         pedal_pause: range of the seconds from where their notes end until that pedal is pressed again.
         transpose: semitones at most, up or down.
         tempo: range of the factor of the tempo.
@@ -79,6 +82,7 @@ class PlayedConfig:
     modelled: int = 0
     modelled_share: float = 0.5
     pedal_share: float = 0.0
+    half_pedal_share: float = 0.0
     pedal_pause: tuple[float, float] = (0.01, 0.1)
     transpose: int = 5
     tempo: tuple[float, float] = (0.8, 1.25)
@@ -167,9 +171,11 @@ class Played:
             tempo=settings.tempo,
             exponent=settings.touch,
         )
-        may_be_pedalled = settings.pedal_share > 0 and not len(performance.pedal)
-        if may_be_pedalled and rng.random() < settings.pedal_share:
+        is_list = not len(performance.pedal)
+        if is_list and settings.pedal_share > 0 and rng.random() < settings.pedal_share:
             performance = pedalled(performance, rng, settings.pedal_pause)
+        elif is_list and settings.half_pedal_share > 0 and rng.random() < settings.half_pedal_share:
+            performance = half_pedalled(performance, rng)
         is_modelled = bool(self._modelled) and rng.random() < settings.modelled_share
         instruments = self._modelled if is_modelled else self._instruments
         instrument = instruments[int(rng.integers(len(instruments)))]

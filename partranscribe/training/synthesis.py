@@ -26,6 +26,7 @@ from .resonance import ringing
 
 NO_PEDAL = np.zeros((0, 2))
 
+_HALF_PEDAL_SECONDS = (0.4, 3.0)  # from one change of it to the next
 _PEDALLED_SECONDS = 0.3  # from the end of notes until others end, at least, where a pedal is pressed between
 
 
@@ -150,6 +151,30 @@ def pedalled(
     held = np.stack((presses, ends[1:]), axis=1)[np.diff(ends) > max(_PEDALLED_SECONDS, pause[1])]
     values = np.tile((127.0, 0.0), len(held))
     return Performance(performance.keys, np.stack((held.ravel(), values), axis=1))
+
+
+def half_pedalled(performance: Performance, rng: np.random.Generator) -> Performance:
+    """The same notes with a pedal that is never down by its value, and lifts the dampers of many a piano.
+
+    It is pressed as a pianist does it, soon after some notes begin, and let go where others do, and holds
+    what sounds for longer than labels say.
+
+    Args:
+        performance: its own pedal is not used.
+        rng: draws when the pedal is changed.
+    """
+    changes, last = [], -np.inf
+    wait = rng.uniform(*_HALF_PEDAL_SECONDS)  # as often in all of a piece
+    for onset in np.unique(performance.keys[:, ONSET_COLUMN]).tolist():
+        if onset >= last + wait * rng.uniform(0.7, 1.4):
+            changes.append(onset)
+            last = onset
+    ends = np.array([*changes[1:], performance.seconds]) + rng.uniform(-0.03, 0.05, len(changes))
+    presses = np.minimum(np.array(changes) + rng.uniform(0.05, 0.2, len(changes)), ends - 0.01)
+    values = np.tile((PEDAL_THRESHOLD - 1.0, 0.0), len(changes))
+    return Performance(
+        performance.keys, np.stack((np.stack((presses, ends), axis=1).ravel(), values), axis=1)
+    )
 
 
 def pedal_held(performance: Performance, depth: float = PEDAL_THRESHOLD) -> NDArray[np.float64]:
