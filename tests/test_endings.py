@@ -15,7 +15,6 @@ from partranscribe.endings import (
     FRAMES,
     Ending,
     EndingMeter,
-    EndingNetwork,
     endings_of,
     ends_heard,
     first_frames,
@@ -159,4 +158,3 @@ def test_what_is_said_long_after_an_end_counts() -> None:
     differs = np.flatnonzero(one.logits != other.logits)
     assert differs.min() >= FRAMES - 1 - 2 * (1 + 2 + 4)
     assert differs.max() == FRAMES - 1
-    assert isinstance(NETWORK, EndingNetwork)

@@ -54,7 +54,8 @@ class HindsightConfig:
     """How the networks are trained that weigh notes once all of a recording were heard.
 
     Args:
-        passages: how many are heard; 0 does without these networks.
+        passages: how many are heard; 0 does without these networks. Some 4 MB of each are kept until all are
+            learnt from.
         seconds: of each. What tells of a recording as a whole takes some notes to show.
         networks: how many of each kind are fitted, from different weights, whose mean counts.
         ghost_hidden: units of each that is for which notes are there.
