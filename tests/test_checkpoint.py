@@ -34,6 +34,7 @@ from partranscribe.checkpoint import (
     load_weights,
 )
 from partranscribe.config import Config, DecodeConfig, ModelConfig, settings_from_dict
+from partranscribe.endings import EndingNetwork
 from partranscribe.errors import CheckpointError
 from partranscribe.frontend import LogMel, mel_filters
 from partranscribe.ghosts import GHOST_FEATURES
@@ -397,29 +398,30 @@ def test_a_network_that_chooses_no_offsets_is_named(tmp_path: Path, lively: Par,
 
 
 @pytest.mark.parametrize(
-    ("name", "setting", "features", "load"),
+    ("name", "setting", "network", "load"),
     [
-        ("ghosts", "drop_ghosts", GHOST_FEATURES, load_ghosts),
-        ("offsets", "choose_offsets", FEATURES, load_offsets),
-        ("velocities", "even_velocities", VELOCITY_FEATURES, load_velocities),
+        ("ghosts", "drop_ghosts", random_units(3, GHOST_FEATURES), load_ghosts),
+        ("endings", "choose_offsets", ending_network(3, TINY.model.hidden_per_pitch), load_endings),
+        ("offsets", "choose_offsets", random_units(3, FEATURES), load_offsets),
+        ("velocities", "even_velocities", random_units(3, VELOCITY_FEATURES), load_velocities),
     ],
+    ids=["ghosts", "endings", "offsets", "velocities"],
 )
 def test_a_network_that_weighs_notes_is_kept_as_it_is(
     tmp_path: Path,
     lively: Par,
     name: str,
     setting: str,
-    features: int,
-    load: Callable[[CheckpointInfo], Units | None],
+    network: Units | EndingNetwork,
+    load: Callable[[CheckpointInfo], Units | EndingNetwork | None],
 ) -> None:
-    units = random_units(3, features)
     asks = replace(TINY, decode=settings_from_dict(DecodeConfig, {setting: True}))
-    path, networks = tmp_path / "model.safetensors", dict[str, Any]({name: units})
+    path, networks = tmp_path / "model.safetensors", dict[str, Any]({name: network})
     save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, **networks)
     info = checkpoint_info(path)
     found = load(info)
     assert found is not None
-    for one, other in zip(found, units, strict=True):
+    for one, other in zip(found, network, strict=True):
         np.testing.assert_array_equal(one, other)
     assert info.parameters == lively.parameter_count()
     assert load(replace(info, config=TINY)) is None
@@ -446,20 +448,6 @@ def test_a_network_that_tells_no_endings_is_named(tmp_path: Path, lively: Par, w
     odd = changed(path, tmp_path / "odd.safetensors", cut)
     with pytest.raises(CheckpointError, match=r"odd\.safetensors: .* network that tells endings"):
         load_endings(checkpoint_info(odd))
-
-
-def test_a_network_that_tells_endings_is_kept_as_it_is(tmp_path: Path, lively: Par) -> None:
-    path, asks = tmp_path / "model.safetensors", replace(TINY, decode=DecodeConfig(choose_offsets=True))
-    network = ending_network(3, TINY.model.hidden_per_pitch)
-    save_checkpoint(path, lively, asks, name="tiny", dtype=torch.float16, endings=network)
-    info = checkpoint_info(path)
-    found = load_endings(info)
-    assert found is not None
-    for one, other in zip(found, network, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert info.parameters == lively.parameter_count()
-    assert load_endings(replace(info, config=TINY)) is None
-    load_checkpoint(path)
 
 
 @pytest.mark.parametrize("features", [None, GHOST_FEATURES - 1])

@@ -16,7 +16,7 @@ from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, next_strikes, note_array
 from ..offsets import may_end
 from ..score import match
 from ..windows import NumpyArrays
-from .fitting import Heard, fit
+from .fitting import Heard, fit, passes
 
 _BATCH, _EPOCHS, _UPDATES = 512, 6, 300  # of notes; passes and updates at least
 _IMPOSSIBLE = -30.0  # as a logit
@@ -95,7 +95,7 @@ def learn_endings(passages: Sequence[Heard], hidden: int, seconds_per_frame: flo
 
     squares = [np.square(example.window, dtype=np.float32).mean(axis=0) for example in examples]
     network = Endings(hidden, torch.from_numpy(np.sqrt(np.mean(squares, axis=0)) + _LEAST))
-    fit(network, loss, len(examples), _BATCH, max(_EPOCHS, -(-_UPDATES * _BATCH // len(examples))))
+    fit(network, loss, len(examples), _BATCH, passes(_EPOCHS, _UPDATES, _BATCH, len(examples)))
     return network.finished()
 
 

@@ -116,3 +116,14 @@ def fit(
             torch.autograd.backward(loss(network, order[first : first + batch]))
             optimiser.step()
             schedule.step()
+
+
+def passes(least: int, updates: int, batch: int, examples: int) -> int:
+    """Passes over all examples: so many, or as many as it takes to make so many updates.
+
+    Args:
+        least: passes at least.
+        updates: how many there are at least.
+        batch, examples: see `fitted`.
+    """
+    return max(least, -(-updates * batch // examples))

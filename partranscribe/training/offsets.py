@@ -17,7 +17,7 @@ from ..notes import Note, Place, in_order
 from ..offsets import WHICH, choices_of
 from ..score import match
 from ..units import Units
-from .fitting import Heard, Hidden, fitted
+from .fitting import Heard, Hidden, fitted, passes
 
 _RIGHT, _RIGHT_SHARE = 0.045, 0.18  # seconds, and of the duration: a tenth less than the measure forgives
 # Seconds of standard deviation at most: a Disklavier plays tones 20 ms early to 30 late (Goebl, Bresin 2003).
@@ -62,7 +62,7 @@ def learn_offsets(passages: Sequence[Heard], networks: int, hidden: int, rng: np
     features, of_note, possible, right = (
         torch.from_numpy(np.concatenate(parts)) for parts in zip(*examples, strict=True)
     )
-    which, epochs = torch.from_numpy(WHICH), max(_EPOCHS, -(-_UPDATES * _BATCH // count))
+    which, epochs = torch.from_numpy(WHICH), passes(_EPOCHS, _UPDATES, _BATCH, count)
 
     def loss(network: Hidden, batch: Tensor) -> Tensor:
         logits = network(which, features[batch], of_note[batch, None])
