@@ -148,10 +148,10 @@ class _Recording:
     """
 
     def __init__(self, table: NoteArray, endings: Sequence[Ending]) -> None:
-        self.endings = endings
         self.onsets, self.offsets = table[:, ONSET_COLUMN], table[:, OFFSET_COLUMN]
         self.keys = table[:, PITCH_COLUMN].astype(int) - LOWEST_PITCH
         self.velocities, self.strikes = table[:, VELOCITY_COLUMN], next_strikes(table)
+        self.likely = _likely(endings, self.onsets, self.strikes)
         self.beginnings, self.group = beginnings = beginnings_of(self.onsets)
         self.interval = beginnings.interval
         self.sizes = np.bincount(self.group)
@@ -216,16 +216,9 @@ class _Recording:
 
         The mean and the deviation over all notes of either: (4,).
         """
-        likely, moved = [], []
-        for part in _parts(len(self.offsets)):
-            heard, likeliest = self.offsets[part, None], self._likely(part)
-            likely.append(likeliest.about(heard))
-            moved.append(likeliest.moments[:, :1] - heard)
-        both = np.hstack((np.concatenate(likely), np.concatenate(moved)))
+        heard = self.offsets[:, None]
+        both = np.hstack((self.likely.about(heard), self.likely.moments[:, :1] - heard))
         return np.concatenate((both.mean(axis=0), both.std(axis=0)))
-
-    def _likely(self, part: slice) -> _Likely:
-        return _Likely(self.endings[part], self.onsets[part], self.strikes[part])
 
     def _share_at_beginnings(self, which: NDArray[np.bool_], later: float) -> float:
         """Of offsets, moved by some seconds, that are within 25 ms of a beginning."""
@@ -238,7 +231,7 @@ class _Recording:
 
     def choices(self, part: slice) -> Choices:
         """Those of some notes."""
-        likely = self._likely(part)
+        likely = self.likely.of(part)
         seconds, possible = self._where(part, likely.moments)
         onset, heard, strike = self.onsets[part, None], self.offsets[part, None], self.strikes[part, None]
         group, keys, velocity = self.group[part, None], self.keys[part, None], self.velocities[part, None]
@@ -335,44 +328,70 @@ class _Recording:
         return until - np.searchsorted(ends, group + 1j * (times - NEAR))
 
 
-class _Likely:
+class _Likely(NamedTuple):
     """How likely some notes end when, by what is heard of each alone.
 
     Args:
-        endings: of the notes.
-        onsets, strikes: when they begin, and when their keys are struck again: (notes,) each.
-
-    `moments` are the likeliest, from the first on: (notes, _LIKELIEST); `highest` tells as `about` does how
-    likely a note ends at the first: (notes,).
+        first: seconds of the first frame that was looked at: (notes, 1).
+        seconds_per_frame: from one to the next.
+        ended: how probably notes have ended before each frame, and after the last: (notes, FRAMES + 1).
+        moments: the likeliest, from the first on: (notes, _LIKELIEST).
+        highest: tells as `about` does how likely a note ends at the first of these: (notes,).
     """
 
-    def __init__(self, endings: Sequence[Ending], onsets: Floats, strikes: Floats) -> None:
-        self._first = np.array([[ending.first] for ending in endings])
-        self._seconds_per_frame = endings[0].seconds_per_frame
-        frames = self._first + self._seconds_per_frame * np.arange(FRAMES)
-        probabilities = np.exp(weighed(endings, onsets, strikes))
-        self._until = np.pad(probabilities.cumsum(axis=1), ((0, 0), (1, 0)))
-        about = self.about(frames)
-        rows, moments, highest = np.arange(len(endings)), [], []
-        for _ in range(_LIKELIEST):
-            best = about.argmax(axis=1)
-            highest.append(about[rows, best])
-            near = np.abs(frames - frames[rows, best][:, None]) <= _ABOUT
-            weights = np.where(near, probabilities, 0.0) + 1e-9 * near
-            moments.append((weights * frames).sum(axis=1) / weights.sum(axis=1))
-            about[np.abs(frames - frames[rows, best][:, None]) <= _APART] = -np.inf
-        self.moments, self.highest = np.stack(moments, axis=1), highest[0]
+    first: Floats
+    seconds_per_frame: float
+    ended: NDArray[np.float32]
+    moments: Floats
+    highest: Floats
+
+    def of(self, part: slice) -> _Likely:
+        """That of some of the notes."""
+        first, ended = self.first[part], self.ended[part]
+        return _Likely(first, self.seconds_per_frame, ended, self.moments[part], self.highest[part])
 
     def until(self, seconds: Floats) -> Floats:
         """How probably notes have ended until some seconds: (notes, any) of as many."""
-        places = ((seconds - self._first) / self._seconds_per_frame + 0.5).clip(0, FRAMES)
+        places = ((seconds - self.first) / self.seconds_per_frame + 0.5).clip(0, FRAMES)
         before = places.astype(int).clip(max=FRAMES - 1)
-        low, high = (np.take_along_axis(self._until, before + later, 1) for later in (0, 1))
+        low, high = (np.take_along_axis(self.ended, before + later, 1) for later in (0, 1))
         return np.asarray(low + (places - before) * (high - low))
 
     def about(self, seconds: Floats) -> Floats:
         """How probably notes end about some seconds, as a logarithm: (notes, any) of as many."""
-        return np.log(_UNLIKELY + self.until(seconds + _ABOUT) - self.until(seconds - _ABOUT))
+        likely = self.until(seconds + _ABOUT) - self.until(seconds - _ABOUT)
+        return np.log(_UNLIKELY + likely.clip(min=0))
+
+
+def _likely(endings: Sequence[Ending], onsets: Floats, strikes: Floats) -> _Likely:
+    """How likely the notes of a recording end when.
+
+    Args:
+        endings: of the notes; one at least.
+        onsets, strikes: when they begin, and when their keys are struck again: (notes,) each.
+    """
+    first = np.array([[ending.first] for ending in endings])
+    parts = []
+    for part in _parts(len(endings)):
+        probabilities = np.exp(weighed(endings[part], onsets[part], strikes[part]))
+        ended = np.pad(probabilities.cumsum(axis=1), ((0, 0), (1, 0))).astype(np.float32)
+        none = np.empty((len(ended), _LIKELIEST)), np.empty(len(ended))
+        likely = _Likely(first[part], endings[0].seconds_per_frame, ended, *none)
+        frames = likely.first + likely.seconds_per_frame * np.arange(FRAMES)
+        about = likely.about(frames)
+        for number in range(_LIKELIEST):
+            best = frames[np.arange(len(frames)), about.argmax(axis=1)][:, None]
+            if number == 0:
+                likely.highest[:] = about.max(axis=1)
+            near = np.abs(frames - best) <= _ABOUT
+            weights = np.where(near, probabilities, 0.0) + 1e-9 * near
+            likely.moments[:, number] = (weights * frames).sum(axis=1) / weights.sum(axis=1)
+            about[np.abs(frames - best) <= _APART] = -np.inf
+        parts.append(likely)
+    ended, moments, highest = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("ended", "moments", "highest")
+    )
+    return _Likely(first, endings[0].seconds_per_frame, ended, moments, highest)
 
 
 def weighed(endings: Sequence[Ending], onsets: Floats, strikes: Floats) -> Floats:

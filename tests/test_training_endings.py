@@ -11,7 +11,7 @@ from partranscribe.endings import FRAMES, EndHeard, EndingNetwork, ends_heard
 from partranscribe.errors import DataError
 from partranscribe.note_array import note_array
 from partranscribe.notes import LOWEST_PITCH, PITCHES, Note, in_order
-from partranscribe.offsets import _Likely
+from partranscribe.offsets import _likely
 from partranscribe.training.endings import Endings, learn_endings, with_endings
 from partranscribe.training.fitting import Heard
 from partranscribe.windows import NumpyArrays
@@ -42,7 +42,7 @@ def errors(one: Heard) -> NDArray[np.float64]:
     """Of the likeliest ends, in seconds."""
     endings = [one.endings[note.place] for note in one.found]
     table, there = note_array(one.found), note_array(one.there)
-    likeliest = _Likely(endings, table[:, 0], np.full(len(table), np.inf)).moments[:, 0]
+    likeliest = _likely(endings, table[:, 0], np.full(len(table), np.inf)).moments[:, 0]
     return np.asarray(np.abs(likeliest - there[:, 1]))
 
 
