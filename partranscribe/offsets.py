@@ -67,8 +67,9 @@ _UNLIKELY = 0.003  # added to probabilities of which logarithms are taken
 
 _OF_A_CHOICE = 19 + 3
 _OF_A_NOTE = 10 + 2
-_OF_A_RECORDING = 6 + len(_LAGS) - 1 + len(_STRUCK_AGAIN) - 1 + 3 + RHYTHM_FEATURES + 4
-FEATURES = _CHOICES + _OF_A_CHOICE + _OF_A_NOTE + _OF_A_RECORDING
+OF_A_RECORDING = 6 + len(_LAGS) - 1 + len(_STRUCK_AGAIN) - 1 + 3 + RHYTHM_FEATURES + 4
+"""Numbers that tell of all notes, the last by which a choice is weighed."""
+FEATURES = _CHOICES + _OF_A_CHOICE + _OF_A_NOTE + OF_A_RECORDING
 """Numbers by which a choice is weighed: which it is, what tells of it, of its note, and of all notes."""
 
 WHICH: NDArray[np.float32] = np.eye(_CHOICES, dtype=np.float32)
@@ -83,7 +84,8 @@ class Choices(NamedTuple):
             by what is heard: (notes, choices).
         possible: whether a note may end there: (notes, choices). The first is always.
         features: what tells how likely that is: (notes, choices, some of FEATURES).
-        of_note: the rest of what does, which is the same for all choices: (notes, the rest).
+        of_note: the rest of what does, which is the same for all choices: (notes, the rest). The last
+            OF_A_RECORDING are the same for all notes.
         alone: how likely a note ends there by what is heard of it alone: (notes, choices).
     """
 
@@ -182,7 +184,7 @@ class _Recording:
 
     @cached_property
     def summary(self) -> Floats:
-        """What is the same for all notes: (_OF_A_RECORDING,)."""
+        """What is the same for all notes: (OF_A_RECORDING,)."""
         gaps = self.strikes - self.offsets
         free = gaps > NEAR  # not cut by another note of their key
         lags, count = self.lags[free], int(free.sum())
@@ -217,7 +219,7 @@ class _Recording:
         The mean and the deviation over all notes of either: (4,).
         """
         heard = self.offsets[:, None]
-        both = np.hstack((self.likely.about(heard), self.likely.moments[:, :1] - heard))
+        both = np.hstack((self.likely.ended.about(heard), self.likely.moments[:, :1] - heard))
         return np.concatenate((both.mean(axis=0), both.std(axis=0)))
 
     def _share_at_beginnings(self, which: NDArray[np.bool_], later: float) -> float:
@@ -243,7 +245,7 @@ class _Recording:
         semitones = np.where(begins, self.semitones[last, keys], _FAR).clip(max=_FAR)
         alike = self._of_group_ending(group, seconds) - (np.abs(moved) <= NEAR)
         until_strike = (strike - seconds).clip(max=2)
-        about = likely.about(seconds)
+        about = likely.ended.about(seconds)
         of_a_choice = (
             moved.clip(-_EARLIEST, _LATEST_END),
             np.log(_SHORT + np.maximum(seconds - onset, 0.0)),
@@ -265,8 +267,8 @@ class _Recording:
             begins,
             np.sign(moved) * np.log1p(np.abs(moved) / 0.05),
             about,
-            about - likely.highest[:, None],
-            likely.until(seconds),
+            about - likely.highest,
+            likely.ended.until(seconds),
         )
         of_a_note = (
             np.log(_SHORT + heard - onset),
@@ -280,10 +282,10 @@ class _Recording:
             until_strike[:, :1],
             np.minimum(others, 4),
             about[:, :1],
-            likely.highest[:, None],
+            likely.highest,
         )
         features = np.stack(of_a_choice, axis=-1).astype(np.float32)
-        summary = np.broadcast_to(self.summary, (len(heard), _OF_A_RECORDING))
+        summary = np.broadcast_to(self.summary, (len(heard), OF_A_RECORDING))
         of_notes = np.hstack((*of_a_note, summary)).astype(np.float32)
         return Choices(seconds, possible, features, of_notes, np.where(possible, np.exp(about), 0.0))
 
@@ -328,33 +330,28 @@ class _Recording:
         return until - np.searchsorted(ends, group + 1j * (times - NEAR))
 
 
-class _Likely(NamedTuple):
-    """How likely some notes end when, by what is heard of each alone.
+class _Ended(NamedTuple):
+    """How probably some notes have ended when, by what is heard of each alone.
 
     Args:
         first: seconds of the first frame that was looked at: (notes, 1).
         seconds_per_frame: from one to the next.
-        ended: how probably notes have ended before each frame, and after the last: (notes, FRAMES + 1).
-        moments: the likeliest, from the first on: (notes, _LIKELIEST).
-        highest: tells as `about` does how likely a note ends at the first of these: (notes,).
+        before: how probably notes have ended before each frame, and after the last: (notes, FRAMES + 1).
     """
 
     first: Floats
     seconds_per_frame: float
-    ended: NDArray[np.float32]
-    moments: Floats
-    highest: Floats
+    before: NDArray[np.float32]
 
-    def of(self, part: slice) -> _Likely:
+    def of(self, part: slice) -> _Ended:
         """That of some of the notes."""
-        first, ended = self.first[part], self.ended[part]
-        return _Likely(first, self.seconds_per_frame, ended, self.moments[part], self.highest[part])
+        return _Ended(self.first[part], self.seconds_per_frame, self.before[part])
 
     def until(self, seconds: Floats) -> Floats:
         """How probably notes have ended until some seconds: (notes, any) of as many."""
         places = ((seconds - self.first) / self.seconds_per_frame + 0.5).clip(0, FRAMES)
         before = places.astype(int).clip(max=FRAMES - 1)
-        low, high = (np.take_along_axis(self.ended, before + later, 1) for later in (0, 1))
+        low, high = (np.take_along_axis(self.before, before + later, 1) for later in (0, 1))
         return np.asarray(low + (places - before) * (high - low))
 
     def about(self, seconds: Floats) -> Floats:
@@ -363,35 +360,48 @@ class _Likely(NamedTuple):
         return np.log(_UNLIKELY + likely.clip(min=0))
 
 
+class _Likely(NamedTuple):
+    """When some notes are likeliest to end, by what is heard of each alone.
+
+    Args:
+        ended: how probably they have ended when.
+        moments: the likeliest, from the first on: (notes, _LIKELIEST).
+        highest: tells as `_Ended.about` does how likely a note ends at the first of these: (notes, 1).
+    """
+
+    ended: _Ended
+    moments: Floats
+    highest: Floats
+
+    def of(self, part: slice) -> _Likely:
+        """That of some of the notes."""
+        return _Likely(self.ended.of(part), self.moments[part], self.highest[part])
+
+
 def _likely(endings: Sequence[Ending], onsets: Floats, strikes: Floats) -> _Likely:
-    """How likely the notes of a recording end when.
+    """When the notes of a recording are likeliest to end.
 
     Args:
         endings: of the notes; one at least.
         onsets, strikes: when they begin, and when their keys are struck again: (notes,) each.
     """
+    count, seconds_per_frame = len(endings), endings[0].seconds_per_frame
     first = np.array([[ending.first] for ending in endings])
-    parts = []
-    for part in _parts(len(endings)):
+    ended = _Ended(first, seconds_per_frame, np.zeros((count, FRAMES + 1), np.float32))
+    moments, highest = np.empty((count, _LIKELIEST)), np.empty((count, 1))
+    for part in _parts(count):
         probabilities = np.exp(weighed(endings[part], onsets[part], strikes[part]))
-        ended = np.pad(probabilities.cumsum(axis=1), ((0, 0), (1, 0))).astype(np.float32)
-        none = np.empty((len(ended), _LIKELIEST)), np.empty(len(ended))
-        likely = _Likely(first[part], endings[0].seconds_per_frame, ended, *none)
-        frames = likely.first + likely.seconds_per_frame * np.arange(FRAMES)
-        about = likely.about(frames)
+        ended.before[part, 1:] = probabilities.cumsum(axis=1)
+        frames = first[part] + seconds_per_frame * np.arange(FRAMES)
+        about = ended.of(part).about(frames)
+        highest[part] = about.max(axis=1, keepdims=True)
         for number in range(_LIKELIEST):
-            best = frames[np.arange(len(frames)), about.argmax(axis=1)][:, None]
-            if number == 0:
-                likely.highest[:] = about.max(axis=1)
+            best = np.take_along_axis(frames, about.argmax(axis=1, keepdims=True), 1)
             near = np.abs(frames - best) <= _ABOUT
             weights = np.where(near, probabilities, 0.0) + 1e-9 * near
-            likely.moments[:, number] = (weights * frames).sum(axis=1) / weights.sum(axis=1)
+            moments[part, number] = (weights * frames).sum(axis=1) / weights.sum(axis=1)
             about[np.abs(frames - best) <= _APART] = -np.inf
-        parts.append(likely)
-    ended, moments, highest = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("ended", "moments", "highest")
-    )
-    return _Likely(first, endings[0].seconds_per_frame, ended, moments, highest)
+    return _Likely(ended, moments, highest)
 
 
 def weighed(endings: Sequence[Ending], onsets: Floats, strikes: Floats) -> Floats:

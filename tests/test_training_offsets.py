@@ -11,9 +11,9 @@ import torch
 from partranscribe.endings import BEFORE, FRAMES, Ending
 from partranscribe.errors import DataError
 from partranscribe.notes import Note, Place, in_order
-from partranscribe.offsets import chosen
+from partranscribe.offsets import OF_A_RECORDING, chosen
 from partranscribe.training.fitting import Heard
-from partranscribe.training.offsets import learn_offsets
+from partranscribe.training.offsets import _less_sure, learn_offsets
 from partranscribe.units import Units
 from synth import SECONDS_PER_FRAME, assert_seed_decides
 
@@ -93,3 +93,19 @@ def test_the_same_seed_gives_the_same_network() -> None:
 def test_too_few_notes_are_named() -> None:
     with pytest.raises(DataError, match="too few notes were found to learn from where they end"):
         learnt([piece(0, 0.1)])
+
+
+def test_what_tells_of_a_recording_is_never_sure() -> None:
+    torch.manual_seed(0)
+    of_note, deviation = (
+        torch.randn(1, OF_A_RECORDING + 3).repeat(2000, 1),
+        torch.ones(OF_A_RECORDING + 5) * 2,
+    )
+    mean = torch.full_like(deviation, 50.0)
+    told = _less_sure(of_note, mean, deviation)
+    assert torch.equal(told[:, :3], of_note[:, :3])  # what is of the note stays
+    untold = (told[:, 3:] == mean[-OF_A_RECORDING:]).all(1)
+    assert 0.25 < untold.float().mean() < 0.35
+    noise = (told - of_note)[~untold, 3:]
+    assert 0.55 < noise.std() < 0.65
+    assert abs(float(noise.mean())) < 0.02

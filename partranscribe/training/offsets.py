@@ -14,7 +14,7 @@ from ..endings import Ending
 from ..errors import DataError
 from ..note_array import OFFSET_COLUMN, ONSET_COLUMN, note_array
 from ..notes import Note, Place, in_order
-from ..offsets import WHICH, choices_of
+from ..offsets import OF_A_RECORDING, WHICH, choices_of
 from ..score import match
 from ..units import Units
 from .fitting import Heard, Hidden, fitted, passes
@@ -24,6 +24,8 @@ _RIGHT, _RIGHT_SHARE = 0.045, 0.18  # seconds, and of the duration: a tenth less
 _ONSETS_MOVED, _OFFSETS_MOVED = 0.012, 0.015
 _BATCH, _EPOCHS, _UPDATES = 1024, 4, 200  # of notes; passes and updates at least
 _NOT_POSSIBLE = -30.0  # as a logit
+# What tells of a recording as a whole may be unlike all that was learnt from, so it is not to be relied on.
+_UNSURE, _UNTOLD = 0.3, 0.3  # deviations of noise on it, and the share of notes that are not told it
 
 
 class _Examples(NamedTuple):
@@ -65,13 +67,27 @@ def learn_offsets(passages: Sequence[Heard], networks: int, hidden: int, rng: np
     which, epochs = torch.from_numpy(WHICH), passes(_EPOCHS, _UPDATES, _BATCH, count)
 
     def loss(network: Hidden, batch: Tensor) -> Tensor:
-        logits = network(which, features[batch], of_note[batch, None])
+        of_notes = _less_sure(of_note[batch], network.mean, network.deviation)
+        logits = network(which, features[batch], of_notes[:, None])
         logits = logits.masked_fill(~possible[batch], _NOT_POSSIBLE)
         of_right = logits.masked_fill(~right[batch], _NOT_POSSIBLE)
         mean: Tensor = (logits.logsumexp(1) - of_right.logsumexp(1)).mean()
         return mean
 
     return fitted(networks, hidden, [which, features[possible], of_note], loss, count, _BATCH, epochs)
+
+
+def _less_sure(of_note: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """What tells of notes, of whose recordings less is known.
+
+    Args:
+        of_note: see `offsets.Choices`.
+        mean, deviation: of all features, whose last ones are these.
+    """
+    of_notes, recording = of_note[:, :-OF_A_RECORDING], of_note[:, -OF_A_RECORDING:]
+    noise = _UNSURE * deviation[-OF_A_RECORDING:] * torch.randn_like(recording)
+    untold = torch.rand(len(of_note), 1) < _UNTOLD
+    return torch.cat((of_notes, torch.where(untold, mean[-OF_A_RECORDING:], recording + noise)), dim=1)
 
 
 def _uneven(
