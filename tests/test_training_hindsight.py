@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from partranscribe.training.augment import Augmenter
 from partranscribe.training.data import Passage
 from partranscribe.training.fitting import Heard
 from partranscribe.training.hindsight import HindsightConfig, train_hindsight
+from partranscribe.training.logs import silent
 from partranscribe.velocities import VELOCITY_FEATURES
 from partranscribe.windows import NumpyArrays
 from synth import ending_network, ghost_network, random_units
@@ -47,11 +49,14 @@ class Noise:
         return Passage(audio, notes)
 
 
-def train(lively: Par, source: Noise, passages: int, seed: int = 0) -> Any:
+def train(
+    lively: Par, source: Noise, passages: int, seed: int = 0, told: list[Mapping[str, Any]] | None = None
+) -> Any:
     settings = HindsightConfig(
         passages, 4.0, networks=1, ghost_hidden=4, ending_hidden=5, hidden=2, velocity_hidden=3, seed=seed
     )
-    return train_hindsight(lively, TINY, source, Augmenter(), settings)
+    report = silent if told is None else told.append
+    return train_hindsight(lively, TINY, source, Augmenter(), settings, report)
 
 
 def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatch, lively: Par) -> None:
@@ -84,7 +89,15 @@ def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(hindsight, "learn_velocities", learner(velocities))
     source = Noise(30)
     before = torch.get_rng_state()
-    assert train(lively, source, 20) == (ghosts, endings, offsets, velocities)
+    entries: list[Mapping[str, Any]] = []
+    assert train(lively, source, 20, told=entries) == (ghosts, endings, offsets, velocities)
+    assert entries == [
+        *({"phase": "hindsight", "passages_heard": heard, "of": 20} for heard in (0, 16)),
+        *(
+            {"phase": "hindsight", "learning": what}
+            for what in ("ghosts", "endings", "offsets", "velocities")
+        ),
+    ]
     assert torch.equal(torch.get_rng_state(), before)
     assert source.drawn == 20
     assert sizes == [(1, 4), (5,), (1, 2), (1, 3)]

@@ -227,6 +227,11 @@ def test_what_is_held_out_is_calibrated_on_and_not_trained_on(tmp_path: Path) ->
     train(recipe, data, tmp_path / "run", report=told.append)
     calibration, half = (entry for entry in told if entry["phase"] in ("calibration", "half precision"))
     assert calibration["reference_notes"] > 10
+    trials = [entry for entry in told if entry["phase"] == "calibrating"]
+    assert [entry["trial"] for entry in trials] == [*range(1, len(trials) + 1)]
+    biases = {(entry["onset_bias"], entry["offset_bias"]) for entry in trials}
+    assert len(biases) > 10
+    assert (calibration["onset_bias"], calibration["offset_bias"]) in biases
     model, info = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
     assert info.config.decode.onset_bias == calibration["onset_bias"]
     assert info.training["data"] == ["data"]

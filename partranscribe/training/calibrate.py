@@ -27,6 +27,7 @@ from ..timings import Timings
 from ..tuning import CONCERT_PITCH
 from ..windows import Features, WindowCutter, windows
 from .data import Recording, floats
+from .logs import Reporter, silent
 
 _BEGINNING = DecodeConfig(between_frames=True, even_velocities=True)
 _ONSET_BIASES: list[dict[str, Any]] = [
@@ -168,7 +169,7 @@ def _worth(score: Score) -> float:
     return score.note.f1 + score.note_offset.f1
 
 
-def calibrate(held_out: HeldOut, others: Sequence[HeldOut] = ()) -> Calibration:
+def calibrate(held_out: HeldOut, others: Sequence[HeldOut] = (), report: Reporter = silent) -> Calibration:
     """Choose the settings of decoding, one after the other, at last how sure and how late offsets are.
 
     What is raised is the sum of the F1 of notes and of notes with offsets. When an offset is heard depends on
@@ -178,18 +179,26 @@ def calibrate(held_out: HeldOut, others: Sequence[HeldOut] = ()) -> Calibration:
     Args:
         held_out: from `hold_out`.
         others: of other kinds, which may have been trained on.
+        report: is told of each trial before it is made.
     """
+    trials = itertools.count(1)
+
+    def tell(trying: DecodeConfig) -> None:
+        biases = {"onset_bias": trying.onset_bias, "offset_bias": trying.offset_bias}
+        report({"phase": "calibrating", "trial": next(trials), **biases})
+
     best, sets = _BEGINNING, [held_out, *others]
     highest = _worth(measure(held_out, best))
     for changes in (*_RESTRIKES, *_OFFSET_BIASES, *_ONSET_BIASES, *_RESTRIKES, *_OFFSET_BIASES):
         changed = replace(best, **changes)
         if changed == best:
             continue
+        tell(changed)
         if (reached := _worth(measure(held_out, changed))) > highest:
             best, highest = changed, reached
-    onsets = _with_best_onsets(sets, best)
+    onsets = _with_best_onsets(sets, best, tell)
     error = onsets.score.median_onset_error or 0.0
-    return _with_best_offsets(sets, replace(onsets.settings, onset_shift=round(-error, 4)))
+    return _with_best_offsets(sets, replace(onsets.settings, onset_shift=round(-error, 4)), tell)
 
 
 class _Found(NamedTuple):
@@ -204,7 +213,9 @@ def _found(settings: DecodeConfig, scores: Sequence[Score]) -> _Found:
     return _Found(settings, float(np.mean([_worth(score) for score in scores])), scores[0])
 
 
-def _with_best_onsets(sets: Sequence[HeldOut], settings: DecodeConfig) -> _Found:
+def _with_best_onsets(
+    sets: Sequence[HeldOut], settings: DecodeConfig, tell: Callable[[DecodeConfig], None]
+) -> _Found:
     """The settings with the best bias of onsets and re-onsets, found step by step from the biases there."""
 
     def biased(steps: int) -> _Found:
@@ -212,16 +223,20 @@ def _with_best_onsets(sets: Sequence[HeldOut], settings: DecodeConfig) -> _Found
         changed = replace(
             settings, onset_bias=settings.onset_bias + by, reonset_bias=settings.reonset_bias + by
         )
+        tell(changed)
         return _found(changed, [measure(one, changed) for one in sets])
 
     return _climb(biased)
 
 
-def _with_best_offsets(sets: Sequence[HeldOut], settings: DecodeConfig) -> Calibration:
+def _with_best_offsets(
+    sets: Sequence[HeldOut], settings: DecodeConfig, tell: Callable[[DecodeConfig], None]
+) -> Calibration:
     """The settings with the best bias and shift of offsets, found step by step from the bias there."""
 
     def biased(steps: int) -> _Found:
         changed = replace(settings, offset_bias=settings.offset_bias + steps * _BIAS_STEP)
+        tell(changed)
         decoded = [_decoded(one, changed) for one in sets]
 
         def shifted(steps: int) -> _Found:

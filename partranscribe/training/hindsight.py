@@ -26,6 +26,7 @@ from .data import Recording, Source, drawn, floats
 from .endings import learn_endings, with_endings
 from .fitting import Heard
 from .ghosts import learn_ghosts
+from .logs import Reporter, silent
 from .offsets import learn_offsets
 from .velocities import learn_velocities
 
@@ -88,6 +89,7 @@ def train_hindsight(
     source: Source,
     augmenter: Augmenter,
     settings: HindsightConfig,
+    report: Reporter = silent,
 ) -> Hindsight:
     """Have passages transcribed and learn from what was found and what there is.
 
@@ -97,28 +99,34 @@ def train_hindsight(
         source: of passages, which the network may have been trained on.
         augmenter: what is done to them, but for detuning.
         settings: how many, and how large the networks are.
+        report: is told how many passages are heard, and what is learnt from them.
 
     Raises:
         DataError: too few notes are found in them.
     """
+
+    def learning(what: str) -> None:
+        report({"phase": "hindsight", "learning": what})
+
     rng = np.random.default_rng(settings.seed)
-    passages = [*_transcribed(model, config, source, augmenter, settings, rng)]
+    passages = [*_transcribed(model, config, source, augmenter, settings, rng, report)]
     if not passages:
         raise DataError("too few notes were found to learn from; give more passages, or longer ones")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
+        learning("ghosts")
         ghosts = learn_ghosts(passages, settings.networks, settings.ghost_hidden)
         passages = [one._replace(found=without_ghosts(one.found, ghosts)) for one in passages]
         passages = [one for one in passages if len(one.found) >= _FEWEST]
         frame = config.front_end.seconds_per_frame
+        learning("endings")
         endings = learn_endings(passages, settings.ending_hidden, frame)
         passages = [with_endings(one, endings, frame) for one in passages]
-        return Hindsight(
-            ghosts=ghosts,
-            endings=endings,
-            offsets=learn_offsets(passages, settings.networks, settings.hidden, rng),
-            velocities=learn_velocities(passages, settings.networks, settings.velocity_hidden, rng),
-        )
+        learning("offsets")
+        offsets = learn_offsets(passages, settings.networks, settings.hidden, rng)
+        learning("velocities")
+        velocities = learn_velocities(passages, settings.networks, settings.velocity_hidden, rng)
+        return Hindsight(ghosts, endings, offsets, velocities)
 
 
 def _transcribed(
@@ -128,11 +136,13 @@ def _transcribed(
     augmenter: Augmenter,
     settings: HindsightConfig,
     rng: np.random.Generator,
+    report: Reporter,
 ) -> Iterator[Heard]:
     """What is found in each passage, and what there is."""
     rate, decode = config.front_end.sample_rate, replace(config.decode, drop_ghosts=True)
     for first in range(0, settings.passages, _AT_ONCE):
         count = min(_AT_ONCE, settings.passages - first)
+        report({"phase": "hindsight", "passages_heard": first, "of": settings.passages})
         drawn_now = drawn(source, rate, count, settings.seconds, augmenter, rng)
         passages = [one for one in drawn_now if begun_between(listed(one.notes), 0.0, settings.seconds)]
         if not passages:

@@ -13,6 +13,10 @@ Reporter = Callable[[Mapping[str, Any]], None]
 """Takes an entry: names and values, with the number of updates as `update`."""
 
 
+def silent(_: Mapping[str, Any]) -> None:
+    """A reporter that tells nobody."""
+
+
 def log_to(folder: Path, also: Reporter) -> Reporter:
     """A reporter that writes each entry to `log.jsonl` and to TensorBoard's files, and passes it on.
 

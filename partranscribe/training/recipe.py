@@ -28,7 +28,7 @@ from .augment import Augmenter, ContextNoise, load_rooms
 from .calibrate import calibrate, hold_out, measure, validate_quickly
 from .data import Mixture, Recording, Recordings, Source, drawn, load_folder, transposed
 from .hindsight import Hindsight, HindsightConfig, train_hindsight
-from .logs import Reporter, log_to
+from .logs import Reporter, log_to, silent
 from .loop import STATE, Trainer
 from .memory import keep_freed_memory
 from .played import Played, PlayedConfig, load_instruments, load_performances
@@ -218,7 +218,7 @@ def train(
             with another checkpoint, or another process trains there.
     """
     keep_freed_memory()
-    device, report = device or torch.device("cpu"), report or _silent
+    device, report = device or torch.device("cpu"), report or silent
     config = recipe.config
     with nullcontext() if export_only else _alone(run):
         loaded = _load(data, run, config.front_end)
@@ -267,7 +267,13 @@ def train(
         learn = None
         if recipe.hindsight.passages:
             passages, augmenter = loaded.source(recipe.played, "note"), augmenters["note"]
-            learn = partial(train_hindsight, source=passages, augmenter=augmenter, settings=recipe.hindsight)
+            learn = partial(
+                train_hindsight,
+                source=passages,
+                augmenter=augmenter,
+                settings=recipe.hindsight,
+                report=report,
+            )
         export(model, config, loaded.held_out, others, path, recipe.name, told, report, known, learn)
 
 
@@ -371,7 +377,7 @@ def export(
         features = hold_out(model, config, held_out, _CALIBRATION_SECONDS)
         if settings is None:
             kinds = [hold_out(model, config, some, _TRAINED_SECONDS) for some in others]
-            settings, score = calibrate(features, kinds)
+            settings, score = calibrate(features, kinds, report)
             config = replace(config, decode=settings)
             report({"phase": "calibration", **asdict(settings), **score.to_dict()})
         else:
@@ -399,9 +405,6 @@ def spread(items: Sequence[_T], most: int) -> Sequence[_T]:
 
 def _measures(score: Score) -> tuple[Measure, ...]:
     return score.note, score.note_offset, score.note_offset_velocity
-
-
-def _silent(_: Mapping[str, Any]) -> None: ...
 
 
 class _Loaded(NamedTuple):
