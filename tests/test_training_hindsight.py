@@ -22,7 +22,7 @@ from partranscribe.training.augment import Augmenter
 from partranscribe.training.data import Passage
 from partranscribe.training.fitting import Heard
 from partranscribe.training.hindsight import HindsightConfig, train_hindsight
-from partranscribe.training.logs import silent
+from partranscribe.training.logs import Reporter, silent
 from partranscribe.velocities import VELOCITY_FEATURES
 from partranscribe.windows import NumpyArrays
 from synth import ending_network, ghost_network, random_units
@@ -49,13 +49,10 @@ class Noise:
         return Passage(audio, notes)
 
 
-def train(
-    lively: Par, source: Noise, passages: int, seed: int = 0, told: list[Mapping[str, Any]] | None = None
-) -> Any:
+def train(lively: Par, source: Noise, passages: int, seed: int = 0, report: Reporter = silent) -> Any:
     settings = HindsightConfig(
         passages, 4.0, networks=1, ghost_hidden=4, ending_hidden=5, hidden=2, velocity_hidden=3, seed=seed
     )
-    report = silent if told is None else told.append
     return train_hindsight(lively, TINY, source, Augmenter(), settings, report)
 
 
@@ -90,7 +87,7 @@ def test_what_is_found_in_passages_is_learnt_from(monkeypatch: pytest.MonkeyPatc
     source = Noise(30)
     before = torch.get_rng_state()
     entries: list[Mapping[str, Any]] = []
-    assert train(lively, source, 20, told=entries) == (ghosts, endings, offsets, velocities)
+    assert train(lively, source, 20, report=entries.append) == (ghosts, endings, offsets, velocities)
     assert entries == [
         *({"phase": "hindsight", "passages_heard": heard, "of": 20} for heard in (0, 16)),
         *(
