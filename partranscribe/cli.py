@@ -460,6 +460,8 @@ def evaluate_command(
             _fail(error)
         pairs = [(pair.name, pair.estimate, pair.reference) for pair in pairing.pairs]
         for path in (*pairing.only_estimate, *pairing.only_reference):
+            if report.is_table(path):
+                continue
             click.echo(f"error: {path}: has no partner of the same name in the other folder", err=True)
             failed = True
         if not pairs:

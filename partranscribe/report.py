@@ -16,7 +16,7 @@ from .batch import Result
 from .paths import is_file
 from .plan import Job
 from .score import Score, average
-from .whole_file import check_place, refuse_unmarked, whole_file
+from .whole_file import beginning_of, check_place, refuse_unmarked, whole_file
 from .work import Outcome, Settings
 
 FORMAT = "partranscribe-report"
@@ -39,6 +39,15 @@ def check_table(path: Path, mark: str, *, overwrite: bool) -> None:
     check_place(path)
     if is_file(path) and not overwrite:
         refuse_unmarked(path, mark)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a report or a table of scores, as far as can be seen."""
+    try:
+        beginning = beginning_of(path)
+    except OSError:
+        return False
+    return REPORT_MARK in beginning or beginning.startswith(SCORES_MARK)
 
 
 def write_report(path: Path, jobs: Sequence[Job], result: Result, settings: Settings) -> None:

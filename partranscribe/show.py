@@ -70,13 +70,13 @@ def print_models(models: Mapping[str, CheckpointInfo | None], default: str) -> N
     table = Table(box=None, pad_edge=False)
     for column in ("model", "parameters", "look-ahead", "note F1", "+ offset", "+ velocity", "SHA-256"):
         table.add_column(column, justify="left" if column in ("model", "SHA-256") else "right")
-    test_sets = []
+    measured_on: dict[str, list[str]] = {}
     for name, info in models.items():
         if info is None:
             table.add_row(name, *("–",) * 5, "no trained weights yet")
             continue
         measured = [info.scores.get(f"{measure}_f1") for measure in _MEASURES]
-        test_sets.append(f"{name} on {info.scores.get('test_set', 'nothing yet')}")
+        measured_on.setdefault(str(info.scores.get("test_set", "nothing yet")), []).append(name)
         table.add_row(
             f"{name} (default)" if name == default else name,
             f"{info.parameters / 1e6:.2f} M",
@@ -86,8 +86,11 @@ def print_models(models: Mapping[str, CheckpointInfo | None], default: str) -> N
         )
     out = console()
     out.print(table)
-    if test_sets:
-        out.print(f"Scores in %, measured: {'; '.join(test_sets)}.", style="dim")
+    parts = [f"{', '.join(names)} on {test_set}" for test_set, names in measured_on.items()]
+    if len(measured_on) == 1:
+        parts = [f"on {test_set}" for test_set in measured_on]
+    if parts:
+        out.print(f"Scores in %, measured {'; '.join(parts)}.", style="dim")
 
 
 def print_timings(seconds: Mapping[str, float], audio_seconds: float) -> None:

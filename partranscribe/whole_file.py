@@ -76,13 +76,18 @@ def refuse_unmarked(path: Path, mark: str, remedy: str = "--overwrite allows it"
         OutputError: it was not, or cannot be read.
     """
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            beginning = file.read(_MARK_WITHIN)
+        beginning = beginning_of(path)
     except OSError as error:
         fact = f"{path}: is there and cannot be read ({error.strerror or error})"
         raise OutputError(f"{fact}; check its permissions, or name another") from error
     if beginning and mark not in beginning:
         raise foreign(path, remedy)
+
+
+def beginning_of(text: Path) -> str:
+    """As much of a text as may hold a mark of this program; OSError where it cannot be read."""
+    with text.open(encoding="utf-8", errors="replace") as file:
+        return file.read(_MARK_WITHIN)
 
 
 def foreign(path: Path, remedy: str = "--overwrite allows it") -> OutputError:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mido
@@ -20,12 +21,14 @@ from conftest import swelling_noise
 from locked import lock
 from partranscribe import __version__, cli
 from partranscribe.batch import TIME_LIMIT
+from partranscribe.checkpoint import checkpoint_info
 from partranscribe.cli import main
 from partranscribe.engine import ENGINES, PRECISIONS
 from partranscribe.errors import OutputError
 from partranscribe.note_io import PEDAL_THRESHOLD, WRITERS, read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.released import released
+from partranscribe.show import print_models
 from partranscribe.tuning import HIGHEST, LOWEST
 from synth import write_audio
 
@@ -565,6 +568,21 @@ def test_evaluate_names_what_has_no_partner(tmp_path: Path) -> None:
     assert "100.00" in result.stdout
 
 
+def test_evaluate_passes_over_its_own_tables(song: Path, model: list[str], tmp_path: Path) -> None:
+    write_notes(tmp_path / "truth" / "song.mid", [A])
+    tables = ("--report", tmp_path / "guess" / "report.json", "--scores", tmp_path / "guess" / "scores.csv")
+    reference = ("--reference", tmp_path / "truth" / "song.mid")
+    made = call(song, "-o", tmp_path / "guess" / "song.csv", *reference, *tables, *model)
+    assert made.exit_code == 0, made.output
+    assert {path.name for path in (tmp_path / "guess").iterdir()} > {"report.json", "scores.csv"}
+    result = call("evaluate", tmp_path / "guess", tmp_path / "truth")
+    assert (result.exit_code, result.stderr) == (0, "")
+    (tmp_path / "guess" / "other.json").write_text("{}")
+    result = call("evaluate", tmp_path / "guess", tmp_path / "truth")
+    assert result.exit_code == 1
+    assert "other.json: has no partner" in result.stderr
+
+
 def test_pedal_threshold_changes_the_reference(tmp_path: Path) -> None:
     track = mido.MidiTrack(
         [
@@ -590,6 +608,18 @@ def test_models_are_listed() -> None:
     assert result.exit_code == 0
     for name in ("par_compact", "par"):
         assert any(line.split()[:1] == [name] for line in result.stdout.splitlines())
+
+
+def test_what_models_were_measured_on_is_told_once(
+    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps, smd = (
+        replace(checkpoint_info(tiny_checkpoint), scores={"test_set": name}) for name in ("MAPS", "SMD")
+    )
+    print_models({"one": maps, "two": maps, "none": None}, "one")
+    assert capsys.readouterr().out.endswith("Scores in %, measured on MAPS.\n")
+    print_models({"one": maps, "other": smd, "two": maps}, "one")
+    assert capsys.readouterr().out.endswith("Scores in %, measured one, two on MAPS; other on SMD.\n")
 
 
 def test_version_and_help() -> None:
@@ -666,6 +696,7 @@ def test_ctrl_c_before_the_work_ends_at_once_with_130(song: Path, tmp_path: Path
 import os, signal, sys
 from partranscribe import plan
 plan.plan = lambda *_, **__: (os.kill(os.getpid(), signal.SIGINT), print("went on"))
+from partranscribe.checkpoint import checkpoint_info
 from partranscribe.cli import main
 main([{str(song)!r}, "-o", {str(tmp_path / "song.mid")!r}])
 """
