@@ -25,7 +25,7 @@ from . import remote
 from .errors import OutputError
 from .file_lock import lock
 from .owner import Owner
-from .paths import sha256_of
+from .paths import matching, sha256_of
 from .tuning import CONCERT_PITCH
 from .whole_file import partial_name, remove_abandoned, remove_own
 
@@ -458,7 +458,7 @@ def _create(path: Path, text: str) -> None:
 
 def _numbered(place: Path, name: str) -> list[Path]:
     """What has the name of a claim of one recording, or of any for the name `*`."""
-    paths = place.glob(f"{name}.[0-9]*")
+    paths = matching(place, f"{name}.[0-9]*")
     return [path for path in paths if path.suffix[1:].isdecimal() and not path.name.startswith(".")]
 
 

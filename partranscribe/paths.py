@@ -58,6 +58,14 @@ def is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """What in a folder has such a name; nothing where the folder is not there, or goes away meanwhile."""
+    try:
+        return list(folder.glob(pattern))
+    except FileNotFoundError:  # gone after glob has looked whether it is there
+        return []
+
+
 def sha256_of(path: Path, alive: Callable[[], object] = lambda: None) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import OutputError
 from .owner import Owner
-from .paths import leads_out
+from .paths import leads_out, matching
 
 _PARTIAL = ".part-"  # how names of files begin that are not written whole yet
 _DAY = 86_400.0
@@ -120,7 +120,7 @@ def _own() -> str:
 
 def remove_own(folder: Path) -> None:
     """Take away what this process was about to write in a folder when it was interrupted."""
-    for path in folder.glob(f"{_own()}*"):
+    for path in matching(folder, f"{_own()}*"):
         with suppress(OSError):
             path.unlink()
 
@@ -133,7 +133,7 @@ def remove_abandoned(folder: Path, *, age: float = _DAY, now: float | None = Non
         age: seconds after which whatever is left has been left, whoever began it.
         now: the time by the clock of the folder's file system; None for that of this machine.
     """
-    for path in folder.glob(f"{_PARTIAL}*"):
+    for path in matching(folder, f"{_PARTIAL}*"):
         host, process, started, *token = path.name.removeprefix(_PARTIAL).split("-", 3) + [""] * 3
         if not process.isdecimal() or not token[0]:
             continue

@@ -13,7 +13,7 @@ import pytest
 
 from partranscribe.errors import OutputError
 from partranscribe.owner import Owner
-from partranscribe.whole_file import check_place, remove_abandoned, whole_file
+from partranscribe.whole_file import check_place, remove_abandoned, remove_own, whole_file
 
 HERE = Owner.myself().host
 
@@ -160,3 +160,19 @@ def test_a_file_that_only_looks_similar_stays(name: str, tmp_path: Path) -> None
 
 def test_a_folder_that_is_not_there_holds_nothing_abandoned(tmp_path: Path) -> None:
     remove_abandoned(tmp_path / "no")
+
+
+def test_a_folder_that_goes_away_meanwhile_holds_nothing_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, scandir = tmp_path / "claims", os.scandir
+
+    def as_another_takes_it_away(path: str | Path) -> object:
+        if Path(path) == folder:
+            folder.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", as_another_takes_it_away)
+    for remove in (remove_own, remove_abandoned):
+        folder.mkdir(exist_ok=True)
+        remove(folder)
