@@ -696,7 +696,6 @@ def test_ctrl_c_before_the_work_ends_at_once_with_130(song: Path, tmp_path: Path
 import os, signal, sys
 from partranscribe import plan
 plan.plan = lambda *_, **__: (os.kill(os.getpid(), signal.SIGINT), print("went on"))
-from partranscribe.checkpoint import checkpoint_info
 from partranscribe.cli import main
 main([{str(song)!r}, "-o", {str(tmp_path / "song.mid")!r}])
 """
