@@ -50,6 +50,8 @@ class SamplerSettings:
             so early in its way; when it is let go, they fall late in its way back.
         pedal_depth: value of the sustain pedal, 0..127, from which on it lifts the dampers. Labels take the
             64 that MIDI has, whatever the piano does.
+        pedal_play: how far below that they begin to lift: between, they lie on the strings more lightly, and
+            silence them more slowly.
         restrike: seconds in which the old voice of a key that is struck again fades.
         extra_decay: decibels a second by which strings fall faster than those that were sampled.
         undamped_from: the lowest pitch without a damper, 21..109.
@@ -63,6 +65,7 @@ class SamplerSettings:
     damper_delay: float = 0.0
     lift: float = 1.0
     pedal_depth: float = 64.0
+    pedal_play: float = 0.0
     restrike: float = 0.05
     extra_decay: float = 0.0
     undamped_from: int = 90
@@ -198,34 +201,46 @@ def sound_of(audio: Audio, attack: int, level: float, target: float) -> Sound:
     return Sound(np.round(audio * (32767 / peak)).astype(np.int16), attack, gain)
 
 
-def dampers_lifted(pedal: NDArray[np.float64], settings: SamplerSettings) -> NDArray[np.float64]:
+def damper_contact(pedal: NDArray[np.float64], settings: SamplerSettings) -> NDArray[np.float64]:
+    """(events, 2): seconds, and how firmly from then on dampers lie on the strings, 0 for not at all to 1.
+
+    Args:
+        pedal: (events, 2): seconds and value of the sustain pedal, in order.
+        settings: where in its way it lifts the dampers, and how late they are.
+    """
+    times, values = pedal.T
+    below = settings.pedal_depth - values
+    contact = np.clip(below / settings.pedal_play, 0, 1) if settings.pedal_play else (below > 0).astype(float)
+    change = np.diff(contact, prepend=1.0)
+    times, contact, change = times[change != 0], contact[change != 0], change[change != 0]
+    late = settings.damper_delay * np.where(change < 0, settings.lift, 1.0)
+    return np.stack((np.maximum.accumulate(times + late), contact), axis=1)  # in order though some are later
+
+
+def dampers_lifted(contact: NDArray[np.float64]) -> NDArray[np.float64]:
     """(times, 2): seconds at which the pedal has lifted the dampers, and at which these touch again.
 
     Args:
-        pedal: (times, 2): seconds at which it is pressed and let go, in order.
-        settings: how late they are.
+        contact: from `damper_contact`; at its end they lie on the strings.
     """
-    lifts, falls = (pedal + settings.damper_delay * np.array([settings.lift, 1.0])).T
-    lifts[1:] = np.maximum(lifts[1:], falls[:-1])  # pressed again before they touch the strings
-    return np.stack((lifts, falls), axis=1)
+    times, lies = contact.T
+    changes = np.flatnonzero(np.diff(lies > 0, prepend=True))
+    return times[changes[: len(changes) // 2 * 2]].reshape(-1, 2)
 
 
 class _Dampers:
     """Of the keys that are let go: they lie on their strings while the sustain pedal has not lifted them.
 
     Args:
-        lifted: from `dampers_lifted`.
+        contact: from `damper_contact`; at its end they lie on the strings.
     """
 
-    def __init__(self, lifted: NDArray[np.float64]) -> None:
-        if not len(lifted):
-            lifted = np.zeros((1, 2))  # for no time
-        seconds = np.concatenate(([0.0], np.cumsum(lifted[:, 1] - lifted[:, 0])))
-        self._times = lifted.ravel()
-        self._lifted = np.repeat(seconds, 2)[1:-1]  # seconds, until each of these
+    def __init__(self, contact: NDArray[np.float64]) -> None:
+        self._times, lies = contact.T if len(contact) else np.array([[0.0], [1.0]])
+        self._lifted = np.cumsum(np.diff(self._times, prepend=self._times[0]) * (1 - np.roll(lies, 1)))
 
     def lain(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """For how many of the seconds up to some times they lay on their strings."""
+        """For how many of the seconds up to some times they lay on their strings, less where they lay lightly."""
         lifted: NDArray[np.float64] = np.interp(times, self._times, self._lifted)
         return times - lifted
 
@@ -244,7 +259,7 @@ class Voices:
         notes: with the times at which their dampers fall, on keys that a piano has; 0 is the first sample.
         instrument: what they are played on.
         settings: how it is played.
-        pedal: (times, 2): seconds at which the sustain pedal is pressed and let go, in order. A string that
+        pedal: (events, 2): seconds and value of the sustain pedal, in order, let go at its end. A string that
             its damper has not yet silenced when the pedal is pressed again rings on from there.
     """
 
@@ -268,7 +283,7 @@ class Voices:
         releases[:damped] = settings.slowness * np.geomspace(*settings.release, damped)
         self._releases = releases[self._keys]
         self._damped = notes[:, OFFSET_COLUMN] + settings.damper_delay
-        self._dampers = _Dampers(dampers_lifted(np.zeros((0, 2)) if pedal is None else pedal, settings))
+        self._dampers = _Dampers(damper_contact(np.zeros((0, 2)) if pedal is None else pedal, settings))
         self._strikes = next_strikes(notes)
         self._fade = np.linspace(1, 0, round(settings.restrike * rate), dtype=np.float32)
         attacks = np.array([[sound.attack for sound in layer] for layer in self._sounds])

@@ -143,7 +143,8 @@ def test_a_string_not_yet_silent_rings_on_when_the_pedal_is_pressed_again(
 ) -> None:
     """Let go at 0.5 s, pressed again at 0.6 s, let go for good at 1.5 s; 60 dB take 0.41 s."""
     settings = SamplerSettings(microphone="near", release=(0.41, 0.41), damper_delay=delay, lift=lift)
-    note, pedal = notes_of((0.0, 0.5, 60, 90)), np.array([(0.2, 0.5), (0.6, 1.5)])
+    note = notes_of((0.0, 0.5, 60, 90))
+    pedal = np.array([(0.2, 127.0), (0.5, 0.0), (0.6, 127.0), (1.5, 0.0)])
     caught = Voices(note, piano, settings, pedal).render(0, 3 * RATE)
     held = play(piano, notes_of((0.0, 3.0, 60, 90)), 3)
     for begin in (0.65, 1.0, 1.4):

@@ -24,6 +24,7 @@ from .data import Passage, fingerprint
 from .modelled import numbered_piano
 from .resonance import strings_response
 from .synthesis import (
+    HALF_PEDAL,
     Performance,
     half_pedalled,
     load_performance,
@@ -64,7 +65,9 @@ class PlayedConfig:
             fall by 5 to 9 dB within 0.1 s of an offset, sampled ones with a slowness of 1 by 16 to 25
             (benchmarks/damping.py).
         lift: range of the share of damper_delay after which a press of the pedal lifts the dampers.
-        pedal_depth: range of the value of the pedal, 0..127, from which on it lifts them.
+        half_pedal: range of the value of that pedal, up to 63.
+        pedal_depth: range of the value of the pedal, 0..127, from which on it has lifted them.
+        pedal_play: range of how far below that it begins to lift them.
         unevenness_db: standard deviation of the loudness of the keys; 1 dB is as much as a velocity of 5.
         extra_decay: range of the decibels a second by which strings fall faster than those that were sampled.
         resonance_db: range of the energy of what all strings answer to an impulse while the pedal is down, in
@@ -83,6 +86,7 @@ class PlayedConfig:
     modelled_share: float = 0.5
     pedal_share: float = 0.0
     half_pedal_share: float = 0.0
+    half_pedal: tuple[float, float] = HALF_PEDAL
     pedal_pause: tuple[float, float] = (0.01, 0.1)
     transpose: int = 5
     tempo: tuple[float, float] = (0.8, 1.25)
@@ -92,6 +96,7 @@ class PlayedConfig:
     damper_delay: tuple[float, float] = (0.0, 0.06)
     lift: tuple[float, float] = (1.0, 1.0)
     pedal_depth: tuple[float, float] = (float(PEDAL_THRESHOLD), float(PEDAL_THRESHOLD))
+    pedal_play: tuple[float, float] = (0.0, 0.0)
     unevenness_db: float = 0.3
     extra_decay: tuple[float, float] = (0.0, 6.0)
     resonance_db: tuple[float, float] = (-50.0, -24.0)
@@ -175,7 +180,7 @@ class Played:
         if is_list and settings.pedal_share > 0 and rng.random() < settings.pedal_share:
             performance = pedalled(performance, rng, settings.pedal_pause)
         elif is_list and settings.half_pedal_share > 0 and rng.random() < settings.half_pedal_share:
-            performance = half_pedalled(performance, rng)
+            performance = half_pedalled(performance, rng, settings.half_pedal)
         is_modelled = bool(self._modelled) and rng.random() < settings.modelled_share
         instruments = self._modelled if is_modelled else self._instruments
         instrument = instruments[int(rng.integers(len(instruments)))]
@@ -193,6 +198,7 @@ class Played:
             extra_decay=settings.extra_decay,
             lift=settings.lift,
             pedal_depth=settings.pedal_depth,
+            pedal_play=settings.pedal_play,
         )
         strings = self._strings[int(rng.integers(len(self._strings)))]
         strings = strings * np.float32(10 ** (rng.uniform(*settings.resonance_db) / 20))

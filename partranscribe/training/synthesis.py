@@ -19,13 +19,14 @@ from ..note_array import (
 )
 from ..note_io import PEDAL_THRESHOLD, read_midi, without_overlaps
 from ..notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES
-from ..sampler import Instrument, SamplerSettings, Voices, dampers_lifted
+from ..sampler import Instrument, SamplerSettings, Voices, damper_contact, dampers_lifted
 from .data import Passage, notes_near
 from .draws import log_uniform
 from .resonance import ringing
 
 NO_PEDAL = np.zeros((0, 2))
 
+HALF_PEDAL = (PEDAL_THRESHOLD - 1.0, PEDAL_THRESHOLD - 1.0)
 _HALF_PEDAL_SECONDS = (0.4, 3.0)  # from one change of it to the next
 _PEDALLED_SECONDS = 0.3  # from the end of notes until others end, at least, where a pedal is pressed between
 
@@ -102,6 +103,7 @@ def vary_instrument(
     extra_decay: tuple[float, float] = (0.0, 6.0),
     lift: tuple[float, float] = (1.0, 1.0),
     pedal_depth: tuple[float, float] = (PEDAL_THRESHOLD, PEDAL_THRESHOLD),
+    pedal_play: tuple[float, float] = (0.0, 0.0),
 ) -> SamplerSettings:
     """How another piano of its kind is played.
 
@@ -115,7 +117,8 @@ def vary_instrument(
         restrike: range of the seconds in which the old voice of a key that is struck again fades.
         extra_decay: range of the decibels a second by which its strings fall faster.
         lift: range of the share of the damper's delay after which the pedal lifts the dampers.
-        pedal_depth: range of the value of the pedal from which on it lifts them.
+        pedal_depth: range of the value of the pedal from which on it has lifted them.
+        pedal_play: range of how far below that it begins to.
     """
     names = sorted(instrument.sounds)
     return replace(
@@ -128,6 +131,7 @@ def vary_instrument(
         extra_decay=rng.uniform(*extra_decay),
         lift=rng.uniform(*lift),
         pedal_depth=rng.uniform(*pedal_depth),
+        pedal_play=rng.uniform(*pedal_play),
     )
 
 
@@ -153,7 +157,9 @@ def pedalled(
     return Performance(performance.keys, np.stack((held.ravel(), values), axis=1))
 
 
-def half_pedalled(performance: Performance, rng: np.random.Generator) -> Performance:
+def half_pedalled(
+    performance: Performance, rng: np.random.Generator, values: tuple[float, float] = HALF_PEDAL
+) -> Performance:
     """The same notes with a pedal that is never down by its value, and lifts the dampers of many a piano.
 
     It is pressed as a pianist does it, soon after some notes begin, and let go where others do, and holds
@@ -162,6 +168,7 @@ def half_pedalled(performance: Performance, rng: np.random.Generator) -> Perform
     Args:
         performance: its own pedal is not used.
         rng: draws when the pedal is changed.
+        values: range of that of the pedal, up to 63.
     """
     changes, last = [], -np.inf
     wait = rng.uniform(*_HALF_PEDAL_SECONDS)  # as often in all of a piece
@@ -171,10 +178,17 @@ def half_pedalled(performance: Performance, rng: np.random.Generator) -> Perform
             last = onset
     ends = np.array([*changes[1:], performance.seconds]) + rng.uniform(-0.03, 0.05, len(changes))
     presses = np.minimum(np.array(changes) + rng.uniform(0.05, 0.2, len(changes)), ends - 0.01)
-    values = np.tile((PEDAL_THRESHOLD - 1.0, 0.0), len(changes))
-    return Performance(
-        performance.keys, np.stack((np.stack((presses, ends), axis=1).ravel(), values), axis=1)
-    )
+    times = np.stack((presses, ends), axis=1).ravel()
+    depths = np.stack((rng.uniform(*values, len(changes)), np.zeros(len(changes))), axis=1).ravel()
+    return Performance(performance.keys, np.stack((times, depths), axis=1))
+
+
+def let_go(performance: Performance) -> NDArray[np.float64]:
+    """(events, 2): seconds and value of the sustain pedal, which is let go at the end at the latest."""
+    pedal = performance.pedal
+    if len(pedal) and pedal[-1, 1] > 0:
+        pedal = np.vstack((pedal, (max(pedal[-1, 0], performance.seconds), 0.0)))
+    return pedal
 
 
 def pedal_held(performance: Performance, depth: float = PEDAL_THRESHOLD) -> NDArray[np.float64]:
@@ -184,13 +198,10 @@ def pedal_held(performance: Performance, depth: float = PEDAL_THRESHOLD) -> NDAr
         performance: whose pedal it is.
         depth: its value from which on it is down.
     """
-    times, values = performance.pedal.T
+    times, values = let_go(performance).T
     down = values >= depth
     changes = np.diff(down, prepend=False)
-    presses, releases = times[changes & down], times[changes & ~down]
-    if len(releases) < len(presses):
-        releases = np.append(releases, max(times[-1], performance.seconds))
-    return np.stack((presses, releases), axis=1)
+    return np.stack((times[changes & down], times[changes & ~down]), axis=1)
 
 
 def sounding(performance: Performance, depth: float = PEDAL_THRESHOLD) -> NoteArray:
@@ -237,8 +248,9 @@ def render_excerpt(
     for some in (notes, played):
         some[:, [ONSET_COLUMN, OFFSET_COLUMN]] -= begin_seconds
     begun = played[played[:, ONSET_COLUMN] * instrument.sample_rate < samples + 1]
-    pedal = pedal_held(performance, settings.pedal_depth) - begin_seconds
+    pedal = let_go(performance) - np.array([begin_seconds, 0.0])
     audio = Voices(begun, instrument, settings, pedal).render(0, samples)
     if strings is not None:
-        audio += ringing(audio, dampers_lifted(pedal, settings), strings, instrument.sample_rate)
+        lifted = dampers_lifted(damper_contact(pedal, settings))
+        audio += ringing(audio, lifted, strings, instrument.sample_rate)
     return Passage(audio, notes_near(notes, samples / instrument.sample_rate))
