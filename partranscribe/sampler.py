@@ -209,8 +209,8 @@ def damper_contact(pedal: NDArray[np.float64], settings: SamplerSettings) -> NDA
         settings: where in its way it lifts the dampers, and how late they are.
     """
     times, values = pedal.T
-    below = settings.pedal_depth - values
-    contact = np.clip(below / settings.pedal_play, 0, 1) if settings.pedal_play else (below > 0).astype(float)
+    below, play = settings.pedal_depth - values, min(settings.pedal_play, settings.pedal_depth)
+    contact = np.clip(below / play, 0, 1) if play > 0 else (below > 0).astype(float)
     change = np.diff(contact, prepend=1.0)
     times, contact, change = times[change != 0], contact[change != 0], change[change != 0]
     late = settings.damper_delay * np.where(change < 0, settings.lift, 1.0)
@@ -225,7 +225,8 @@ def dampers_lifted(contact: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     times, lies = contact.T
     changes = np.flatnonzero(np.diff(lies > 0, prepend=True))
-    return times[changes[: len(changes) // 2 * 2]].reshape(-1, 2)
+    lifted: NDArray[np.float64] = times[changes].reshape(-1, 2)
+    return lifted
 
 
 class _Dampers:
@@ -240,7 +241,7 @@ class _Dampers:
         self._lifted = np.cumsum(np.diff(self._times, prepend=self._times[0]) * (1 - np.roll(lies, 1)))
 
     def lain(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """For how many of the seconds up to some times they lay on their strings, less where they lay lightly."""
+        """Seconds up to some times for which they lay on their strings, fewer where they lay lightly."""
         lifted: NDArray[np.float64] = np.interp(times, self._times, self._lifted)
         return times - lifted
 

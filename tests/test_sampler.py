@@ -156,6 +156,23 @@ def test_a_string_not_yet_silent_rings_on_when_the_pedal_is_pressed_again(
     assert not let_go[round((0.5 + delay + 0.42) * RATE) :].any()
 
 
+@pytest.mark.parametrize(
+    ("value", "contact"), [(127, 0.0), (80, 0.0), (70, 0.25), (60, 0.5), (40, 1.0), (0, 1.0)]
+)
+def test_a_pedal_between_lets_dampers_lie_more_lightly(
+    piano: Instrument, value: float, contact: float
+) -> None:
+    """Dampers begin to lift at 40, and are up from 80 on."""
+    settings = SamplerSettings("near", release=(1.0, 1.0), pedal_depth=80.0, pedal_play=40.0)
+    pedal = np.array([(0.2, value), (1.5, 0.0)])
+    heard = Voices(notes_of((0.0, 0.5, 60, 90)), piano, settings, pedal).render(0, 3 * RATE)
+    held = play(piano, notes_of((0.0, 3.0, 60, 90)), 3)
+    for begin in (0.6, 1.0, 1.2):
+        fallen = loudness(held, begin, begin + 0.02) - loudness(heard, begin, begin + 0.02)
+        assert fallen == pytest.approx(60 * contact * (begin + 0.01 - 0.5), abs=0.1)
+    assert np.flatnonzero(heard)[-1] / RATE == pytest.approx(2.5 - contact, abs=0.01)
+
+
 @pytest.mark.parametrize("sizes", [(1, 79_999), (16_000,) * 5, (7, 33, 12_345, 40_000, 27_615)])
 def test_parts_join_to_the_whole_to_the_bit(piano: Instrument, sizes: tuple[int, ...]) -> None:
     voices = Voices(random_notes(1, 80, 5.0), piano)

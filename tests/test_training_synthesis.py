@@ -128,6 +128,10 @@ def test_half_a_pedal_changes_no_label_and_what_sounds() -> None:
     last = starts[np.searchsorted(starts, presses - 0.05, side="right") - 1]
     assert np.all(presses - last < 0.2)
     assert 0.3 < np.median(releases - presses) < 5.0
+    assert {*performance.pedal[:, 1]} == {63.0, 0.0}
+    lighter = half_pedalled(Performance(keys, NO_PEDAL), rng, (20.0, 63.0)).pedal[:, 1]
+    assert 20 <= lighter[::2].min() < 30 < 53 < lighter[::2].max() <= 63
+    assert not lighter[1::2].any()
     longer = sounding(performance, 40)[:, 1] - keys[:, 1]
     assert np.mean(longer > 0.1) > 0.5
 
@@ -208,6 +212,9 @@ def test_pianos_of_a_kind_differ_within_their_limits(piano: Instrument) -> None:
     drawn = [vary_instrument(piano, np.random.default_rng(seed), pedal_depth=(25, 75)) for seed in range(50)]
     depths = [one.pedal_depth for one in drawn]
     assert 25 <= min(depths) < 35 < 65 < max(depths) <= 75
+    assert {one.pedal_play for one in drawn} == {0.0}
+    drawn = [vary_instrument(piano, np.random.default_rng(seed), pedal_play=(0, 50)) for seed in range(50)]
+    assert 0 <= min(one.pedal_play for one in drawn) < 5 < 45 < max(one.pedal_play for one in drawn) <= 50
 
 
 def test_some_pianos_may_have_prompt_dampers(piano: Instrument) -> None:
