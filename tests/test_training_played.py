@@ -250,15 +250,21 @@ def test_a_pedal_lifts_dampers_as_deep_as_the_settings_say(pianos: list[Instrume
 
 def test_a_pedal_lifts_dampers_little_by_little_as_the_settings_say(pianos: list[Instrument]) -> None:
     half = Performance(performance([0.5, 2.5]).keys, np.array([(0.1, 50.0), (2.4, 0.0)]))
+    prompt = replace(PLAIN, slowness=(1.0, 1.0), damper_delay=(0.0, 0.0))
 
-    def after_the_offset(play: float) -> float:
-        settings = replace(PLAIN, slowness=(1.0, 1.0), damper_delay=(0.0, 0.0), pedal_play=(play, play))
+    def after_the_offset(depth: float, play: float) -> float:
+        settings = replace(prompt, pedal_depth=(depth, depth), pedal_play=(play, play))
         audio, labels = Played([half], pianos, settings).draw(6 * RATE, 0, np.random.default_rng(0))
         end = round(labels[0, 1] * RATE)
         return float(np.abs(audio[end + RATE // 2 : end + RATE]).max())
 
-    damped, lightly, lighter = after_the_offset(14.0), after_the_offset(50.0), after_the_offset(120.0)
-    assert damped < 1e-2 * lightly < 1e-3 * lighter
+    damped, lightly, lifted = (
+        after_the_offset(64.0, 14.0),
+        after_the_offset(64.0, 50.0),
+        after_the_offset(50.0, 14.0),
+    )
+    assert damped < 1e-2 * lightly
+    assert lightly < 1e-1 * lifted
 
 
 def test_dampers_are_as_slow_as_the_settings_say(pianos: list[Instrument]) -> None:
