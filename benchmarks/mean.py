@@ -3,8 +3,7 @@
 Weights, biases and shifts are `--share` of the way from ONE to OTHER. Of the networks that weigh notes once
 all of a recording were heard, those of both are kept side by side, so that the mean of what they say counts,
 or, with `--networks`, those of one alone. All else is as in ONE, but for scores, which are to be measured
-anew.
-Released checkpoints are such means, see weights/README.md.
+anew. Released checkpoints are such means, see weights/README.md.
 """
 
 from __future__ import annotations

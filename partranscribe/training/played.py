@@ -55,6 +55,7 @@ class PlayedConfig:
             played without one.
         half_pedal_share: of the others that are played with a pedal that is too high to count, see
             `synthesis.half_pedalled`.
+        half_pedal: range of the value of that pedal, up to 63.
         pedal_pause: range of the seconds from where their notes end until that pedal is pressed again.
         transpose: semitones at most, up or down.
         tempo: range of the factor of the tempo.
@@ -65,7 +66,6 @@ class PlayedConfig:
             fall by 5 to 9 dB within 0.1 s of an offset, sampled ones with a slowness of 1 by 16 to 25
             (benchmarks/damping.py).
         lift: range of the share of damper_delay after which a press of the pedal lifts the dampers.
-        half_pedal: range of the value of that pedal, up to 63.
         pedal_depth: range of the value of the pedal, 0..127, from which on it has lifted them.
         pedal_play: range of how far below that it begins to lift them.
         unevenness_db: standard deviation of the loudness of the keys; 1 dB is as much as a velocity of 5.
