@@ -22,8 +22,8 @@ import soundfile
 
 from partranscribe.loudness import gain_to, loudness
 from partranscribe.note_array import OFFSET_COLUMN, ONSET_COLUMN, listed, note_array
-from partranscribe.note_io import PEDAL_THRESHOLD, read_notes, write_notes
-from partranscribe.notes import Note
+from partranscribe.note_io import read_notes, write_notes
+from partranscribe.notes import PEDAL_THRESHOLD, Note
 from partranscribe.sampler import Instrument
 from partranscribe.training.data import Passage, labelled
 from partranscribe.training.modelled import numbered_piano
@@ -107,19 +107,20 @@ def make(
     *,
     half_pedal: bool = False,
 ) -> None:
-    """The recordings, and beside each its note list."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """The recordings, each with its note list beside it, in the tree that the lists are in."""
     numbers = range(UNTRAINED, UNTRAINED + modelled)
     instruments = [numbered_piano(number, SAMPLE_RATE) for number in numbers]
     instruments = instruments or load_instruments(pianos, SAMPLE_RATE)
-    chosen = [(audio.stem, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
-    for number, (name, path) in enumerate(chosen):
+    chosen = [(audio, path) for audio, path in labelled(lists) if fnmatchcase(audio.stem, only)]
+    for number, (audio, path) in enumerate(chosen):
         instrument = instruments[number % len(instruments)]
         how = slowness, extra_decay, pause, damper_delay
         passage = play(read_notes(path), instrument, number, *how, half_pedal=half_pedal)
         if passage is not None:
-            soundfile.write(folder / f"{name}.flac", passage.audio, SAMPLE_RATE)
-            write_notes(folder / f"{name}.tsv", listed(passage.notes))
+            played = folder / audio.relative_to(lists).with_suffix(".flac")
+            played.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(played, passage.audio, SAMPLE_RATE)
+            write_notes(played.with_suffix(".tsv"), listed(passage.notes))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -62,7 +62,7 @@ def make(performances: Path, font: Path, folder: Path, count: int = COUNT) -> No
 
 
 def make_lists(lists: Path, font: Path, folder: Path, names: str, damper_delay: tuple[float, float]) -> None:
-    """The recordings of note lists, and what the lists say.
+    """The recordings of note lists, and what the lists say, in the tree that they are in.
 
     Args:
         lists: recordings with lists beside them.
@@ -71,17 +71,18 @@ def make_lists(lists: Path, font: Path, folder: Path, names: str, damper_delay: 
         names: of the recordings, without their endings.
         damper_delay: range of the seconds by which dampers are late.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for audio, path in labelled(lists):
         if not fnmatchcase(audio.stem, names):
             continue
         notes = [note for note in read_notes(path) if note.onset < END]
+        recording = folder / audio.relative_to(lists).with_suffix(".flac")
+        recording.parent.mkdir(parents=True, exist_ok=True)
         late = random.Random(audio.stem).uniform(*damper_delay)
         with tempfile.TemporaryDirectory() as temporary:
             played = Path(temporary) / "played.mid"
             write_notes(played, [_damped_later(note, late) for note in notes])
-            play(played, font, folder / f"{audio.stem}.flac")
-        write_notes(folder / f"{audio.stem}.tsv", notes)
+            play(played, font, recording)
+        write_notes(recording.with_suffix(".tsv"), notes)
 
 
 def _damped_later(note: Note, seconds: float) -> Note:

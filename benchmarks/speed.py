@@ -33,9 +33,9 @@ COLUMNS = ("system", "recording", "seconds", "CPU seconds", "× real time", "pea
 WINDOW_FRAMES = 64
 
 
-def write_recording(path: Path, minutes: float) -> None:
-    """The example again and again, up to this length."""
-    audio, rate = soundfile.read(EXAMPLE, dtype="int16")
+def write_recording(path: Path, minutes: float, repeated: Path = EXAMPLE) -> None:
+    """A recording again and again, up to this length."""
+    audio, rate = soundfile.read(repeated, dtype="int16")
     left = round(minutes * 60 * rate)
     with soundfile.SoundFile(path, "w", rate, 1, "PCM_16") as file:
         while left > 0:

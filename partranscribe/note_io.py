@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import NoteFileError, OutputError
-from .notes import Note, in_order
+from .notes import PEDAL_THRESHOLD, Note, in_order
 from .whole_file import whole_file
 
 # The format that an ending stands for; where several files share a stem, the first listed counts.
@@ -22,7 +22,6 @@ SUFFIXES = {".mid": "midi", ".midi": "midi", ".csv": "csv", ".json": "json", ".t
 
 TELLING = ("json", "csv", "tsv", "midi")  # formats, from the one that holds the most of a note
 COLUMNS = ("onset_s", "offset_s", "pitch", "name", "velocity", "confidence")
-PEDAL_THRESHOLD = 64  # CC64 values from here on mean that the sustain pedal is down
 UNKNOWN_VELOCITY = 64  # given to the notes of a file that has no velocities
 
 

@@ -13,6 +13,8 @@ PITCHES = HIGHEST_PITCH - LOWEST_PITCH + 1
 OFF, OFFSET, ONSET, SUSTAIN, REONSET = range(5)  # what a pitch may do in a frame (section III-C of the paper)
 NOTE_STATES = 5
 
+PEDAL_THRESHOLD = 64  # CC64 values from here on mean that the sustain pedal is down
+
 Place = tuple[float, int]
 """Onset in seconds and MIDI pitch of a note."""
 

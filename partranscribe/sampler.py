@@ -22,7 +22,7 @@ from .note_array import (
     NoteArray,
     next_strikes,
 )
-from .notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES
+from .notes import HIGHEST_PITCH, LOWEST_PITCH, PEDAL_THRESHOLD, PITCHES
 from .tuning import CONCERT_PITCH
 
 Audio = NDArray[np.float32]
@@ -64,7 +64,7 @@ class SamplerSettings:
     slowness: float = 1.0
     damper_delay: float = 0.0
     lift: float = 1.0
-    pedal_depth: float = 64.0
+    pedal_depth: float = PEDAL_THRESHOLD
     pedal_play: float = 0.0
     restrike: float = 0.05
     extra_decay: float = 0.0
@@ -233,11 +233,11 @@ class _Dampers:
     """Of the keys that are let go: they lie on their strings while the sustain pedal has not lifted them.
 
     Args:
-        contact: from `damper_contact`; at its end they lie on the strings.
+        contact: as of `Voices`.
     """
 
-    def __init__(self, contact: NDArray[np.float64]) -> None:
-        self._times, lies = contact.T if len(contact) else np.array([[0.0], [1.0]])
+    def __init__(self, contact: NDArray[np.float64] | None) -> None:
+        self._times, lies = contact.T if contact is not None and len(contact) else np.array([[0.0], [1.0]])
         self._lifted = np.cumsum(np.diff(self._times, prepend=self._times[0]) * (1 - np.roll(lies, 1)))
 
     def lain(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -260,8 +260,8 @@ class Voices:
         notes: with the times at which their dampers fall, on keys that a piano has; 0 is the first sample.
         instrument: what they are played on.
         settings: how it is played.
-        pedal: (events, 2): seconds and value of the sustain pedal, in order, let go at its end. A string that
-            its damper has not yet silenced when the pedal is pressed again rings on from there.
+        contact: from `damper_contact`; at its end dampers lie on the strings, as they do all the time where
+            there is none. A string not yet silent when its damper is lifted again rings on from there.
     """
 
     def __init__(
@@ -269,7 +269,7 @@ class Voices:
         notes: NoteArray,
         instrument: Instrument,
         settings: SamplerSettings | None = None,
-        pedal: NDArray[np.float64] | None = None,
+        contact: NDArray[np.float64] | None = None,
     ) -> None:
         settings = settings or SamplerSettings()
         self._rate = rate = instrument.sample_rate
@@ -284,7 +284,7 @@ class Voices:
         releases[:damped] = settings.slowness * np.geomspace(*settings.release, damped)
         self._releases = releases[self._keys]
         self._damped = notes[:, OFFSET_COLUMN] + settings.damper_delay
-        self._dampers = _Dampers(damper_contact(np.zeros((0, 2)) if pedal is None else pedal, settings))
+        self._dampers = _Dampers(contact)
         self._strikes = next_strikes(notes)
         self._fade = np.linspace(1, 0, round(settings.restrike * rate), dtype=np.float32)
         attacks = np.array([[sound.attack for sound in layer] for layer in self._sounds])

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from .errors import NoteFileError
 from .manifest import Manifest, has_made
-from .note_io import PEDAL_THRESHOLD, SUFFIXES, TELLING, read_notes
-from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
+from .note_io import SUFFIXES, TELLING, read_notes
+from .notes import HIGHEST_PITCH, LOWEST_PITCH, PEDAL_THRESHOLD, Note
 from .paths import is_folder, is_hidden
 from .remote import files_below
 

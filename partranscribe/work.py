@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from .audio import check_there, probe, read_blocks, unreachable
 from .errors import AudioError, DeviceError, NoteFileError, OutputError, PartranscribeError
 from .manifest import Entry, Made, Manifest, key_of, manifest_of
-from .note_io import PEDAL_THRESHOLD, TELLING, WRITERS, format_of, read_notes
-from .notes import Note
+from .note_io import TELLING, WRITERS, format_of, read_notes
+from .notes import PEDAL_THRESHOLD, Note
 from .paths import is_file, is_folder, place, sha256_of
 from .plan import PAGE, PLOT, POSTERIORS, SOUND, STEREO, Job
 from .released import DEFAULT_NAME, checkpoint_path

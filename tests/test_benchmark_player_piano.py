@@ -22,14 +22,14 @@ import player_piano
 def test_lists_become_recordings_that_end_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(player_piano, "DAMPER_DELAY", (0.1, 0.1))
     notes = [Note(1.0, 1.5, 60, 90), Note(21.0, 21.5, 60, 90), Note(22.0, 22.3, 64, 70)]
-    (tmp_path / "lists").mkdir()
-    for name in ("one_held", "one_other"):
-        write_audio(tmp_path / "lists" / f"{name}.wav", np.zeros(1600, np.float32), 16_000)
+    for name in ("a/one_held", "a/one_other", "b/one_held"):
         write_notes(tmp_path / "lists" / f"{name}.tsv", notes)
+        write_audio(tmp_path / "lists" / f"{name}.wav", np.zeros(1600, np.float32), 16_000)
     (tmp_path / "pianos").mkdir()
     sampled_piano(tmp_path / "pianos", 16_000)
     player_piano.main([*(str(tmp_path / name) for name in ("lists", "pianos", "set")), "--only", "*_held"])
-    ((recording, labels),) = labelled(tmp_path / "set")
+    (recording, labels), (of_same_name, _) = labelled(tmp_path / "set")
+    assert of_same_name == tmp_path / "set" / "b" / "one_held.flac"
     found = [value for note in read_notes(labels) for value in (note.onset, note.offset, note.pitch)]
     assert found == pytest.approx([1.0, 1.5, 60, 2.0, 2.3, 64])
     audio, rate = soundfile.read(recording)

@@ -25,8 +25,8 @@ from partranscribe.checkpoint import checkpoint_info
 from partranscribe.cli import main
 from partranscribe.engine import ENGINES, PRECISIONS
 from partranscribe.errors import OutputError
-from partranscribe.note_io import PEDAL_THRESHOLD, WRITERS, read_notes, write_notes
-from partranscribe.notes import Note
+from partranscribe.note_io import WRITERS, read_notes, write_notes
+from partranscribe.notes import PEDAL_THRESHOLD, Note
 from partranscribe.released import released
 from partranscribe.show import print_models
 from partranscribe.tuning import HIGHEST, LOWEST

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from partranscribe.note_array import NoteArray
 from partranscribe.notes import HIGHEST_PITCH, LOWEST_PITCH
-from partranscribe.sampler import Instrument, SamplerSettings, Voices
+from partranscribe.sampler import Instrument, SamplerSettings, Voices, damper_contact
 from synth import sampled_piano
 
 RATE = 16_000
@@ -145,7 +145,7 @@ def test_a_string_not_yet_silent_rings_on_when_the_pedal_is_pressed_again(
     settings = SamplerSettings(microphone="near", release=(0.41, 0.41), damper_delay=delay, lift=lift)
     note = notes_of((0.0, 0.5, 60, 90))
     pedal = np.array([(0.2, 127.0), (0.5, 0.0), (0.6, 127.0), (1.5, 0.0)])
-    caught = Voices(note, piano, settings, pedal).render(0, 3 * RATE)
+    caught = Voices(note, piano, settings, damper_contact(pedal, settings)).render(0, 3 * RATE)
     held = play(piano, notes_of((0.0, 3.0, 60, 90)), 3)
     for begin in (0.65, 1.0, 1.4):
         fallen = loudness(held, begin, begin + 0.05) - loudness(caught, begin, begin + 0.05)
@@ -165,7 +165,8 @@ def test_a_pedal_between_lets_dampers_lie_more_lightly(
     """Dampers begin to lift at 40, and are up from 80 on."""
     settings = SamplerSettings("near", release=(1.0, 1.0), pedal_depth=80.0, pedal_play=40.0)
     pedal = np.array([(0.2, value), (1.5, 0.0)])
-    heard = Voices(notes_of((0.0, 0.5, 60, 90)), piano, settings, pedal).render(0, 3 * RATE)
+    contact_of = damper_contact(pedal, settings)
+    heard = Voices(notes_of((0.0, 0.5, 60, 90)), piano, settings, contact_of).render(0, 3 * RATE)
     held = play(piano, notes_of((0.0, 3.0, 60, 90)), 3)
     for begin in (0.6, 1.0, 1.2):
         fallen = loudness(held, begin, begin + 0.02) - loudness(heard, begin, begin + 0.02)

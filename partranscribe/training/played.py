@@ -15,7 +15,7 @@ from ..audio import AUDIO_SUFFIXES
 from ..errors import DataError
 from ..loudness import gain_to
 from ..note_array import OFFSET_COLUMN, VELOCITY_COLUMN
-from ..note_io import PEDAL_THRESHOLD
+from ..notes import PEDAL_THRESHOLD
 from ..remote import files_below
 from ..sampler import Instrument, SamplerSettings, load_instrument
 from .action import action_noise, knocks

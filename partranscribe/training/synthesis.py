@@ -17,8 +17,8 @@ from ..note_array import (
     next_strikes,
     note_array,
 )
-from ..note_io import PEDAL_THRESHOLD, read_midi, without_overlaps
-from ..notes import HIGHEST_PITCH, LOWEST_PITCH, PITCHES
+from ..note_io import read_midi, without_overlaps
+from ..notes import HIGHEST_PITCH, LOWEST_PITCH, PEDAL_THRESHOLD, PITCHES
 from ..sampler import Instrument, SamplerSettings, Voices, damper_contact, dampers_lifted
 from .data import Passage, notes_near
 from .draws import log_uniform
@@ -248,9 +248,8 @@ def render_excerpt(
     for some in (notes, played):
         some[:, [ONSET_COLUMN, OFFSET_COLUMN]] -= begin_seconds
     begun = played[played[:, ONSET_COLUMN] * instrument.sample_rate < samples + 1]
-    pedal = let_go(performance) - np.array([begin_seconds, 0.0])
-    audio = Voices(begun, instrument, settings, pedal).render(0, samples)
+    contact = damper_contact(let_go(performance) - np.array([begin_seconds, 0.0]), settings)
+    audio = Voices(begun, instrument, settings, contact).render(0, samples)
     if strings is not None:
-        lifted = dampers_lifted(damper_contact(pedal, settings))
-        audio += ringing(audio, lifted, strings, instrument.sample_rate)
+        audio += ringing(audio, dampers_lifted(contact), strings, instrument.sample_rate)
     return Passage(audio, notes_near(notes, samples / instrument.sample_rate))
