@@ -69,7 +69,8 @@ class Score:
     Args:
         note: notes with the right pitch and onset.
         note_offset: the right offset too.
-        note_offset_velocity: the right velocity too.
+        note_offset_velocity: the right velocity too. Where a reference has one velocity for all notes, any
+            fit it, and this is note_offset once more.
         duration_accuracy: recall with offsets / recall of onsets; None if no onset is right.
         median_onset_error: seconds, estimate - reference, over the notes with the right onset; None if
             there are none.
@@ -78,6 +79,7 @@ class Score:
         reference_notes: how many notes the reference has.
         estimated_notes: how many the estimate has.
         matched: how many have the right pitch and onset.
+        reference_velocities: how many different velocities the reference has; of several, the fewest.
     """
 
     note: Measure
@@ -89,6 +91,12 @@ class Score:
     reference_notes: int
     estimated_notes: int
     matched: int
+    reference_velocities: int
+
+    @property
+    def tells_velocities(self) -> bool:
+        """Whether note_offset_velocity says anything of velocities."""
+        return self.reference_velocities > 1
 
     def to_dict(self) -> dict[str, float | int | None]:
         """Plain values under flat names, such as note_offset_f1."""
@@ -133,6 +141,7 @@ def score(
         reference_notes=len(reference),
         estimated_notes=len(estimate),
         matched=matched,
+        reference_velocities=len({note.velocity for note in reference}),
     )
 
 
@@ -156,6 +165,7 @@ def average(scores: Sequence[Score]) -> Score:
         reference_notes=sum(each.reference_notes for each in scores),
         estimated_notes=sum(each.estimated_notes for each in scores),
         matched=sum(each.matched for each in scores),
+        reference_velocities=min(each.reference_velocities for each in scores),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ def print_scores(scores: Mapping[str, Score], pedal_threshold: int) -> None:
         table = _table_of_many([*scores.items(), (f"mean of {len(scores)}", mean)], narrow=narrow)
     out.print(table)
     out.print(_convention(pedal_threshold), style="dim")
+    if not all(score.tells_velocities for score in scores.values()):
+        out.print("–: a reference with one velocity for all notes tells nothing of velocities.", style="dim")
 
 
 def print_models(models: Mapping[str, CheckpointInfo | None], default: str) -> None:
@@ -358,8 +361,13 @@ def _percent(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
-def _measure(measure: Measure) -> str:
-    return " ".join(_percent(value, 1) for value in (measure.precision, measure.recall, measure.f1))
+def _measure(measure: Measure | None) -> str:
+    return "–" if measure is None else " ".join(_percent(value, 1) for value in astuple(measure))
+
+
+def _velocity(score: Score) -> Measure | None:
+    """The measure with velocities, where the reference tells these."""
+    return score.note_offset_velocity if score.tells_velocities else None
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -379,9 +387,10 @@ def _table_of_one(score: Score) -> Table:
     for name, measure in (
         ("note", score.note),
         ("note + offset", score.note_offset),
-        ("note + offset + velocity", score.note_offset_velocity),
+        ("note + offset + velocity", _velocity(score)),
     ):
-        table.add_row(name, *(_percent(value) for value in (measure.precision, measure.recall, measure.f1)))
+        shares = (None, None, None) if measure is None else astuple(measure)
+        table.add_row(name, *map(_percent, shares))
     table.add_section()
     table.add_row("note duration accuracy", _percent(score.duration_accuracy))
     table.add_row("held over 3 s too long", _percent(score.held_too_long))
@@ -403,8 +412,8 @@ def _table_of_many(rows: Sequence[tuple[str, Score]], *, narrow: bool) -> Table:
         table.add_row(
             Text(name),
             *(
-                _percent(part.f1, 1) if narrow else _measure(part)
-                for part in (score.note, score.note_offset, score.note_offset_velocity)
+                _percent(None if part is None else part.f1, 1) if narrow else _measure(part)
+                for part in (score.note, score.note_offset, _velocity(score))
             ),
             _percent(score.duration_accuracy, 1),
             _milliseconds(score.median_onset_error),

@@ -558,6 +558,31 @@ def test_evaluate_pairs_folders_and_averages_over_pieces(tmp_path: Path) -> None
     assert "100.0 75.0 83.3" in next(line for line in table.splitlines() if line.startswith("mean of 2"))
 
 
+@pytest.mark.parametrize("velocities", [(64, 64), (64, 80)])
+def test_evaluate_shows_no_velocities_where_the_reference_has_none(
+    tmp_path: Path, velocities: tuple[int, int]
+) -> None:
+    """As lists of MAPS have none; any velocities of the estimate would fit."""
+    guess = [replace(A, velocity=20), replace(B, velocity=90)]
+    truth = [replace(note, velocity=velocity) for note, velocity in zip((A, B), velocities, strict=True)]
+    for name in ("one", "two"):
+        write_notes(tmp_path / "guess" / f"{name}.mid", guess)
+        write_notes(tmp_path / "truth" / f"{name}.tsv", truth)
+        if velocities == (64, 64):  # without their column
+            lines = (tmp_path / "truth" / f"{name}.tsv").read_text().splitlines()
+            (tmp_path / "truth" / f"{name}.tsv").write_text(
+                "\n".join(line.rpartition("\t")[0] for line in lines if not line.startswith("#"))
+            )
+    told = velocities != (64, 64)
+    printed = call("evaluate", tmp_path / "guess" / "one.mid", tmp_path / "truth" / "one.tsv").stdout
+    (of_velocity,) = (line for line in printed.splitlines() if line.startswith("note + offset + velocity"))
+    assert of_velocity.split()[-3:] == ["100.00" if told else "–"] * 3
+    assert ("tells nothing of velocities" in printed) != told
+    printed = call("evaluate", tmp_path / "guess", tmp_path / "truth").stdout
+    assert printed.count("100.0 100.0 100.0") == 3 * (3 if told else 2)
+    assert ("tells nothing of velocities" in printed) != told
+
+
 def test_evaluate_names_what_has_no_partner(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_notes(tmp_path / "truth" / f"{name}.mid", [A])
@@ -709,7 +734,7 @@ def test_the_table_of_a_narrow_terminal_keeps_names_and_f1(
     for place in ("estimates", "references"):
         (tmp_path / place).mkdir()
         for name in ("a_piece_of_some_length", "another_piece"):
-            write_notes(tmp_path / place / f"{name}.csv", [Note(0.5, 1.0, 60, 64)])
+            write_notes(tmp_path / place / f"{name}.csv", [Note(0.5, 1.0, 60, 64), Note(1.0, 1.5, 62, 70)])
     monkeypatch.setattr("rich.console.Console.is_terminal", property(lambda _: True))
     monkeypatch.setenv("COLUMNS", "80")
     printed = call("evaluate", tmp_path / "estimates", tmp_path / "references").stdout

@@ -198,6 +198,7 @@ def test_notes_without_length_are_scored() -> None:
         reference_notes=2,
         estimated_notes=2,
         matched=2,
+        reference_velocities=1,
     )
 
 
@@ -232,6 +233,7 @@ def test_score_becomes_flat_values() -> None:
         "reference_notes",
         "estimated_notes",
         "matched",
+        "reference_velocities",
     ]
     assert (values["note_f1"], values["median_onset_error"], values["matched"]) == (1.0, 0.0, 1)
 
@@ -244,6 +246,17 @@ def test_each_piece_counts_the_same_and_unknown_values_do_not_count() -> None:
     assert mean.median_onset_error == pytest.approx(0.02)
     assert (mean.duration_accuracy, mean.held_too_long) == (1.0, 0.0)
     assert (mean.reference_notes, mean.estimated_notes, mean.matched) == (11, 5, 5)
+
+
+def test_a_reference_with_one_velocity_tells_nothing_of_velocities() -> None:
+    """Nor does a mean over pieces one of which has such a reference."""
+    alike = [Note(i, i + 0.5, 60, 64) for i in range(4)]
+    louder = [replace(note, velocity=64 + 10 * i) for i, note in enumerate(alike)]
+    known, unknown = score(alike, louder), score(louder, alike)
+    assert (known.reference_velocities, unknown.reference_velocities) == (4, 1)
+    assert known.tells_velocities
+    assert not unknown.tells_velocities
+    assert not average([known, unknown]).tells_velocities
 
 
 def test_average_of_pieces_without_matches_stays_unknown() -> None:

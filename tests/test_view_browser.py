@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     hostile = write_audio(folder / f"{HOSTILE.replace('/', '⁄')}.wav", audio[: 3 * RATE], RATE)
     contents = {
         "compared": Contents(song, NOTES, "par", REFERENCE, "truth.mid"),
+        "without velocities": Contents(
+            song, NOTES, "par", [replace(note, velocity=64) for note in REFERENCE], "truth.txt"
+        ),
         "plain": Contents(song, NOTES, "par"),
         "hostile": Contents(hostile, NOTES, HOSTILE, REFERENCE, HOSTILE),
         "empty": Contents(song, [], "par"),
@@ -287,7 +291,11 @@ def test_scores_are_those_of_mir_eval(show: Any) -> None:
     texts = shown.page.locator("#scores dd").all_text_contents()
     assert texts[0] == "80.0P 80.0  R 80.0"
     assert texts[1].startswith("60.0")
+    assert texts[2].startswith("60.0P 60.0")
     assert texts[3] == "75.0"
+    texts = show("without velocities").page.locator("#scores dd").all_text_contents()
+    assert texts[1].startswith("60.0")
+    assert texts[2] == "–one velocity in the reference"
 
 
 def test_hover_tells_what_a_note_is(show: Any) -> None:
