@@ -225,8 +225,8 @@ def _piece_row(piece: str, measured: Score) -> tuple[str, ...]:
     )
 
 
-def _shares(measure: Measure) -> str:
-    return " / ".join(f"{100 * value:.1f}" for value in astuple(measure))
+def _shares(measure: Measure | None) -> str:
+    return "–" if measure is None else " / ".join(f"{100 * value:.1f}" for value in astuple(measure))
 
 
 def _row(result: Result) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections import deque
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ class Backlog:
         if any(is_remote(job.source) for job in jobs):
             self._folders.add(copies_folder())
         self._elsewhere: list[Job] = []
+        self._looked = time.monotonic()  # at what others have done
         self._lengths: dict[Path, float] = {}
         self._warnings: set[str] = set()
         self.manifests = {job.folder: manifest_of(job.folder) for job in jobs if job.folder is not None}
@@ -199,8 +201,14 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._ready) + len(self._waiting) + len(self._elsewhere)
 
+    def glance_elsewhere(self) -> None:
+        """Do as `look_elsewhere` now and then, beside other work."""
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self.look_elsewhere()
+
     def look_elsewhere(self) -> bool:
         """Take up again what others were doing, if there is any; whether that is so."""
+        self._looked = time.monotonic()
         self._waiting.extend(self._elsewhere)
         self._elsewhere.clear()
         return bool(self._waiting) and not self.stops

@@ -74,7 +74,7 @@ def run(
 
     Raises:
         PartranscribeError: the model cannot be loaded, or the cluster or the store not be used: that is
-            wrong for every recording.
+            wrong for every recording. Once something was done, it is the error of all that was not.
     """
     began = time.perf_counter()
     backlog = Backlog(jobs, settings, watcher or Watcher(), overwrite, fail_fast)
@@ -94,6 +94,13 @@ def run(
             interrupted = False
         except KeyboardInterrupt:
             interrupted = True
+        except PartranscribeError as error:
+            if not any(one.error is None and not one.kept for one in backlog.outcomes.values()):
+                raise
+            interrupted = False  # what is done is told of, and what is not
+            for job in jobs:
+                if job.source not in backlog.outcomes:
+                    backlog.finish(Outcome(job, error=error))
         backlog.sweep()
     outcomes = [backlog.outcomes[job.source] for job in jobs if job.source in backlog.outcomes]
     return Result(outcomes, interrupted, time.perf_counter() - began)

@@ -6,7 +6,6 @@ import atexit
 import errno
 import gc
 import io
-import math
 import os
 import signal
 import sys
@@ -94,12 +93,15 @@ class _Transcribe(click.Command):
             formatter.write_dl([(command.name or "", command.get_short_help_str(80)) for command in others])
 
 
+_MOST_SECONDS = 1e9  # thirty years; samples are counted up to there
+
+
 class _Seconds(click.FloatRange):
     """Seconds from some number on, which end somewhere."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         seconds = float(super().convert(value, param, ctx))
-        if not math.isfinite(seconds):
+        if not seconds < _MOST_SECONDS:
             self.fail(f"{value} is no number of seconds.", param, ctx)
         return seconds
 

@@ -267,8 +267,12 @@ class Fleet:
             elif not len(self._backlog):  # so that one that lost its place finds another
                 self._free.remove(actor)
                 ray.kill(actor.handle)
-        at_work = any(actor.jobs for actor in self._calls.values())
-        return bool(self._backlog.is_ready or self._alone or at_work)
+            else:
+                self._backlog.glance_elsewhere()
+        at_work = [bool(actor.jobs) for actor in self._calls.values()]
+        # What nobody here could begin now is not claimed: others may.
+        has_place = self._new is None or bool(self._free) or not all(at_work)
+        return bool((has_place and self._backlog.is_ready) or self._alone or any(at_work))
 
     def _task(self, job: Job) -> Task:
         self._backlog.watcher.started(job, None)

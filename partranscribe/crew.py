@@ -88,12 +88,20 @@ class Crew:
             if worker.is_free:
                 jobs = self._next(worker.together or 1)
                 if not jobs:
+                    self._backlog.glance_elsewhere()
                     break
                 worker.give(jobs)
-        is_ready = self._backlog.is_ready
+        # What nobody here could begin now is not claimed: others may.
+        has_place = len(self._workers) < self._most or not all(one.is_at_work for one in self._workers)
+        is_ready = has_place and self._backlog.is_ready
         if is_ready or (self._alone and not self._workers):
             self._hire()
         return bool(is_ready or self._alone or self._is_busy)
+
+    @property
+    def _most(self) -> int:
+        """How many workers there may be, as far as is known."""
+        return self._size if self._one_is_enough is False else 1
 
     def _next(self, count: int) -> list[Job]:
         jobs = self._backlog.group(count)
@@ -103,9 +111,7 @@ class Crew:
 
     def _hire(self) -> None:
         """As many workers as are wanted."""
-        wanted = min(self._size, len(self._backlog) + len(self._workers) or 1)
-        if self._one_is_enough is not False:
-            wanted = 1
+        wanted = min(self._most, len(self._backlog) + len(self._workers) or 1)
         while len(self._workers) < wanted:
             self._workers.append(Worker(self._backlog.settings, max(1, usable_cores() // self._size)))
 

@@ -65,7 +65,6 @@ def write_index(folder: Path, jobs: Sequence[Job], result: Result) -> Path:
 def _row(job: Job, outcome: Outcome | None, folder: Path) -> dict[str, Any]:
     told = row(job, outcome)
     score = told.get("score") or {}
-    velocities = outcome is not None and outcome.score is not None and outcome.score.tells_velocities
     made = outcome is not None and outcome.error is None and PAGE in job.extras
     page = job.extras[PAGE].path if made else None
     return {
@@ -77,7 +76,7 @@ def _row(job: Job, outcome: Outcome | None, folder: Path) -> dict[str, Any]:
         "notes": told["notes"] if told.get("duration_s") else None,
         "note_f1": score.get("note_f1"),
         "note_offset_f1": score.get("note_offset_f1"),
-        "note_offset_velocity_f1": score.get("note_offset_velocity_f1") if velocities else None,
+        "note_offset_velocity_f1": score.get("note_offset_velocity_f1"),
         "duration_accuracy": score.get("duration_accuracy"),
     }
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 _SPAN_SECONDS = 0.4
 _SILENCE_DB = -70.0  # spans below it do not count, so that a recording of silence has no loudness
 _PAUSE_DB = -20.0  # nor do those so far below the mean of the rest
-_MOST_GAIN_DB = 30.0  # beyond it, what is loud is a fault, and what is soft is noise
+_MOST_GAIN_DB = 30.0  # beyond it, what is soft is noise
 _KEPT_SECONDS = 600.0  # of a recording, which take 38 MB at 16 kHz; a longer one is read twice
 
 Samples = NDArray[np.float32]
@@ -46,7 +46,7 @@ def loudness(blocks: Iterable[Samples], sample_rate: int) -> float | None:
 
 
 def gain_to(level: float, loud: float | None) -> float:
-    """What samples are multiplied by to bring a recording to a level, within 30 dB; 1 for silence.
+    """What samples are multiplied by to bring a recording to a level, 30 dB at most; 1 for silence.
 
     Args:
         level: RMS in decibels.
@@ -54,7 +54,7 @@ def gain_to(level: float, loud: float | None) -> float:
     """
     if loud is None:
         return 1.0
-    return float(10 ** (np.clip(level - loud, -_MOST_GAIN_DB, _MOST_GAIN_DB) / 20))
+    return float(10 ** (min(level - loud, _MOST_GAIN_DB) / 20))
 
 
 def brought_to(

@@ -77,7 +77,7 @@ class Entry:
         size, modified_ns, source_sha256: of its file.
         work: what the notes depend on beside it; see `work.Settings.identity`.
         outputs: SHA-256 of each format.
-        extras: what else was made of it, by its place.
+        extras: what else was made of it, by its place seen from the manifest's folder.
         notes, duration_s, seconds: how many were found, of how much audio, in what time.
         tuning_hz: frequency of A4 that it was transcribed with.
         origin: where the recording is, seen from the manifest's folder; empty where it was not told.

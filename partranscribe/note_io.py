@@ -216,15 +216,17 @@ def extend_by_pedal(
         is_down = len(presses) > len(releases)
         if (value >= threshold) != is_down:
             (releases if is_down else presses).append(time)
-    next_strike: dict[int, float] = {}
+    strikes: dict[int, tuple[float, float]] = {}  # of each pitch: the next one, and that after it
     extended = []
     for note in reversed(notes):
         press = bisect_right(presses, note.offset) - 1
         release = releases[press] if press >= 0 else 0.0
-        until = min(release, next_strike.get(note.pitch, math.inf))
-        extended.append(replace(note, offset=max(note.offset, until)))
-        next_strike[note.pitch] = note.onset
-    return in_order(extended)
+        next_strike, after_it = strikes.get(note.pitch, (math.inf, math.inf))
+        if next_strike == note.onset:  # of two voices in unison: one strike
+            next_strike = after_it
+        extended.append(replace(note, offset=max(note.offset, min(release, next_strike))))
+        strikes[note.pitch] = note.onset, next_strike
+    return in_order(reversed(extended))
 
 
 def read_midi(path: Path) -> tuple[list[Note], list[tuple[float, int]]]:

@@ -59,10 +59,10 @@ def is_hidden(path: Path) -> bool:
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:
-    """What in a folder has such a name; nothing where the folder is not there, or goes away meanwhile."""
+    """What in a folder has such a name; nothing where the folder is not there, or cannot be listed."""
     try:
         return list(folder.glob(pattern))
-    except FileNotFoundError:  # gone after glob has looked whether it is there
+    except OSError:  # which glob tells of some folders, and of one that goes away while it looks
         return []
 
 

@@ -296,7 +296,7 @@ def _jobs_in_folders(found: Sequence[_Recording], output: Path | None, formats: 
         for recording in found
     ]
     pairs = list(zip(folders, found, strict=True))
-    bases = _bases(pairs)
+    bases = _apart(pairs, _bases(pairs))
     jobs = []
     taken: dict[str, Path] = {}
     for (folder, recording), base in zip(pairs, bases, strict=True):
@@ -341,6 +341,20 @@ def _bases(pairs: Sequence[tuple[Path, _Recording]]) -> list[str]:
             bases[index] = pairs[index][1].path.name
 
 
+def _apart(pairs: Sequence[tuple[Path, _Recording]], bases: Sequence[str]) -> list[str]:
+    """The same names, with a number where two that differ are one on some disks."""
+    taken: dict[str, Path] = {}
+    apart = []
+    for (folder, recording), base in zip(pairs, bases, strict=True):
+        name, number = base, 1
+        while not recording.is_none and taken.get(_folded(folder / name), folder / name) != folder / name:
+            number += 1
+            name = f"{base} ({number})"
+        taken[_folded(folder / name)] = folder / name
+        apart.append(name)
+    return apart
+
+
 def _job_to_file(
     found: Sequence[_Recording], sources: Sequence[Path], output: Path, formats: Sequence[str]
 ) -> Job:
@@ -372,8 +386,13 @@ def _with_references(jobs: Sequence[Job], found: Sequence[_Recording], reference
     listed = {reference / path for path in files_below(reference, SUFFIXES)} if is_remote(reference) else None
     paired = []
     manifests: dict[Path, Manifest] = {}
+    named: dict[str, set[Path]] = {}
+    for recording in found:
+        named.setdefault(recording.path.stem, set()).add(recording.inside.parent / recording.inside.stem)
     for job, recording in zip(jobs, found, strict=True):
-        stems = (recording.inside, Path(recording.path.name))
+        stems = [recording.inside]
+        if len(named[recording.path.stem]) == 1:  # else it may be the reference of another recording
+            stems.append(Path(recording.path.name))
         endings = [each for ending in SUFFIXES for each in (ending, ending.upper())]
         candidates = [(reference / stem).with_suffix(one) for stem in stems if stem.name for one in endings]
         there = [path for path in candidates if (is_file(path) if listed is None else path in listed)]

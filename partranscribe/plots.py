@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import OutputError
 from .notes import HIGHEST_PITCH, LOWEST_PITCH, Note
+from .paths import is_file
 from .score import (
     HIT,
     INVENTED,
@@ -28,14 +29,19 @@ from .score import (
     recall_by_length,
     recall_by_pitch,
 )
-from .whole_file import whole_file
+from .whole_file import check_no_link_out, refuse_unmarked, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # What differs from run to run is left out of the metadata of each format.
-_METADATA: dict[str, dict[str, Any]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": "partranscribe"},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+_MARK = "Software\0partranscribe"  # near the beginning of every PNG
 
 # The colours of page/view.css, which remain apart to the colour-blind.
 _INK, _FAINT, _EDGE, _GRID, _BLACK_KEY = "#171b22", "#5c6675", "#c3cad4", "#dfe3e9", "#f1f3f6"
@@ -220,10 +226,14 @@ def write_score_plots(folder: Path, pieces: Mapping[str, Pair]) -> list[Path]:
 
     Raises:
         NoteFileError: a reference has no notes.
-        OutputError: a picture cannot be drawn or written.
+        OutputError: a picture cannot be drawn or written, or would replace another's.
     """
     paths = [folder / f"{name}.png" for name in _SCORE_PLOTS]
     check_picture(paths[0])
+    for path in paths:
+        check_no_link_out(path, folder)
+        if is_file(path):
+            refuse_unmarked(path, _MARK, "name another folder")
     summary = summarise(pieces)
     for path, draw in zip(paths, _SCORE_PLOTS.values(), strict=True):
         with _style():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -62,6 +62,9 @@ class Measure:
     f1: float
 
 
+_SHARES = tuple(one.name for one in fields(Measure))
+
+
 @dataclass(frozen=True)
 class Score:
     """How well an estimate matches its reference.
@@ -69,8 +72,8 @@ class Score:
     Args:
         note: notes with the right pitch and onset.
         note_offset: the right offset too.
-        note_offset_velocity: the right velocity too. Where a reference has one velocity for all notes, any
-            fit it, and this is note_offset once more.
+        note_offset_velocity: the right velocity too; None if the reference has one velocity for all notes,
+            which any would fit.
         duration_accuracy: recall with offsets / recall of onsets; None if no onset is right.
         median_onset_error: seconds, estimate - reference, over the notes with the right onset; None if
             there are none.
@@ -79,31 +82,25 @@ class Score:
         reference_notes: how many notes the reference has.
         estimated_notes: how many the estimate has.
         matched: how many have the right pitch and onset.
-        reference_velocities: how many different velocities the reference has; of several, the fewest.
     """
 
     note: Measure
     note_offset: Measure
-    note_offset_velocity: Measure
+    note_offset_velocity: Measure | None
     duration_accuracy: float | None
     median_onset_error: float | None
     held_too_long: float | None
     reference_notes: int
     estimated_notes: int
     matched: int
-    reference_velocities: int
-
-    @property
-    def tells_velocities(self) -> bool:
-        """Whether note_offset_velocity says anything of velocities."""
-        return self.reference_velocities > 1
 
     def to_dict(self) -> dict[str, float | int | None]:
         """Plain values under flat names, such as note_offset_f1."""
         flat: dict[str, float | int | None] = {}
-        for name, value in asdict(self).items():
-            if isinstance(value, dict):
-                flat |= {f"{name}_{part}": share for part, share in value.items()}
+        for name, value in vars(self).items():
+            if name.startswith("note"):  # a measure
+                shares = dict.fromkeys(_SHARES) if value is None else asdict(value)
+                flat |= {f"{name}_{part}": share for part, share in shares.items()}
             else:
                 flat[name] = value
         return flat
@@ -115,7 +112,7 @@ def score(
     tolerances: Tolerances = PAPER,
     matches: Matches | None = None,
 ) -> Score:
-    """Score an estimate exactly as mir_eval does, at the paper's tolerances by default.
+    """Score an estimate as mir_eval does, at the paper's tolerances by default.
 
     Args:
         estimate: may be empty, which scores zero.
@@ -127,21 +124,23 @@ def score(
     """
     if matches is None:
         matches = match(estimate, reference, tolerances)
-    velocity_hits = _velocity_hits(matches.offset, estimate, reference, tolerances.velocity)
+    of_velocities = None
+    if len({note.velocity for note in reference}) > 1:
+        hits = _velocity_hits(matches.offset, estimate, reference, tolerances.velocity)
+        of_velocities = _measure(hits, len(estimate), len(reference))
     matched = len(matches.onset)
     errors = [estimate[j].onset - reference[i].onset for i, j in matches.onset]
     too_long = [estimate[j].duration - reference[i].duration > HELD_TOO_LONG for i, j in matches.onset]
     return Score(
         note=_measure(matched, len(estimate), len(reference)),
         note_offset=_measure(len(matches.offset), len(estimate), len(reference)),
-        note_offset_velocity=_measure(velocity_hits, len(estimate), len(reference)),
+        note_offset_velocity=of_velocities,
         duration_accuracy=len(matches.offset) / matched if matched else None,
         median_onset_error=float(np.median(errors)) if matched else None,
         held_too_long=float(np.mean(too_long)) if matched else None,
         reference_notes=len(reference),
         estimated_notes=len(estimate),
         matched=matched,
-        reference_velocities=len({note.velocity for note in reference}),
     )
 
 
@@ -155,17 +154,18 @@ def average(scores: Sequence[Score]) -> Score:
     """
     if not scores:
         raise ValueError("there are no scores to average")
+    of_velocities = (each.note_offset_velocity for each in scores)
+    velocities = [each for each in of_velocities if each is not None]
     return Score(
-        note=_mean_measure(each.note for each in scores),
-        note_offset=_mean_measure(each.note_offset for each in scores),
-        note_offset_velocity=_mean_measure(each.note_offset_velocity for each in scores),
+        note=_mean_measure([each.note for each in scores]),
+        note_offset=_mean_measure([each.note_offset for each in scores]),
+        note_offset_velocity=_mean_measure(velocities) if velocities else None,
         duration_accuracy=_mean(each.duration_accuracy for each in scores),
         median_onset_error=_mean(each.median_onset_error for each in scores),
         held_too_long=_mean(each.held_too_long for each in scores),
         reference_notes=sum(each.reference_notes for each in scores),
         estimated_notes=sum(each.estimated_notes for each in scores),
         matched=sum(each.matched for each in scores),
-        reference_velocities=min(each.reference_velocities for each in scores),
     )
 
 
@@ -360,13 +360,13 @@ def _velocity_hits(
 ) -> int:
     """Pairs whose velocities agree, by the rule of mir_eval.transcription_velocity.
 
-    The velocities of the reference are scaled to 0..1, and those of the estimate are fitted to them by
-    the straight line with the least squared error.
+    The velocities of the reference, which differ, are scaled to 0..1, and those of the estimate are fitted to
+    them by the straight line with the least squared error.
     """
     if not len(pairs):
         return 0
     velocities = np.array([note.velocity for note in reference])
-    lowest, span = velocities.min(), max(1, np.ptp(velocities))
+    lowest, span = velocities.min(), np.ptp(velocities)
     wanted = (velocities[pairs[:, 0]] - lowest) / span
     given = np.array([estimate[j].velocity for j in pairs[:, 1]])
     line = np.vstack([given, np.ones(len(given))]).T  # (pairs, 2)
@@ -384,7 +384,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _mean_measure(measures: Iterable[Measure]) -> Measure:
+def _mean_measure(measures: Sequence[Measure]) -> Measure:
     return Measure(*np.mean([astuple(measure) for measure in measures], axis=0).tolist())
 
 

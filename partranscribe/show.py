@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from rich.console import Console
@@ -59,7 +59,7 @@ def print_scores(scores: Mapping[str, Score], pedal_threshold: int) -> None:
         table = _table_of_many([*scores.items(), (f"mean of {len(scores)}", mean)], narrow=narrow)
     out.print(table)
     out.print(_convention(pedal_threshold), style="dim")
-    if not all(score.tells_velocities for score in scores.values()):
+    if any(score.note_offset_velocity is None for score in scores.values()):
         out.print("–: a reference with one velocity for all notes tells nothing of velocities.", style="dim")
 
 
@@ -245,7 +245,8 @@ class _Bar:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._progress.stop()
+        with suppress(OSError):  # the terminal is gone
+            self._progress.stop()
 
 
 class BarWatcher(_Bar, LineWatcher):
@@ -290,8 +291,9 @@ class BarWatcher(_Bar, LineWatcher):
         self._progress.update(self._task, total=self._total, completed=done, description=description)
 
     def say(self, line: str, *, err: bool = False) -> None:
-        if err or sys.stdout.isatty():  # on the terminal that has the bar: above it
-            self._progress.console.print(line, markup=False, soft_wrap=True)
+        if err or _is_terminal(sys.stdout):  # on the terminal that has the bar: above it
+            with suppress(OSError):  # it is gone
+                self._progress.console.print(line, markup=False, soft_wrap=True)
         else:
             super().say(line)
 
@@ -300,7 +302,7 @@ def watcher(*, quiet: bool, total: int) -> QuietWatcher:
     """What fits the terminal, the pipe or the wish for silence; a context manager."""
     if quiet:
         return QuietWatcher()
-    return BarWatcher(total) if sys.stderr.isatty() else LineWatcher()
+    return BarWatcher(total) if _is_terminal(sys.stderr) else LineWatcher()
 
 
 class TrainingLines:
@@ -340,7 +342,12 @@ class TrainingBar(_Bar, TrainingLines):
 
 def training_watcher() -> TrainingLines:
     """What fits the terminal or the pipe; a context manager."""
-    return TrainingBar() if sys.stderr.isatty() else TrainingLines()
+    return TrainingBar() if _is_terminal(sys.stderr) else TrainingLines()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether someone looks at it; None is one that was closed before the program began."""
+    return stream is not None and stream.isatty()
 
 
 def _entry_line(entry: Mapping[str, Any]) -> str:
@@ -365,11 +372,6 @@ def _measure(measure: Measure | None) -> str:
     return "–" if measure is None else " ".join(_percent(value, 1) for value in astuple(measure))
 
 
-def _velocity(score: Score) -> Measure | None:
-    """The measure with velocities, where the reference tells these."""
-    return score.note_offset_velocity if score.tells_velocities else None
-
-
 def _milliseconds(seconds: float | None) -> str:
     return "–" if seconds is None else f"{1000 * seconds:+.1f} ms"
 
@@ -387,7 +389,7 @@ def _table_of_one(score: Score) -> Table:
     for name, measure in (
         ("note", score.note),
         ("note + offset", score.note_offset),
-        ("note + offset + velocity", _velocity(score)),
+        ("note + offset + velocity", score.note_offset_velocity),
     ):
         shares = (None, None, None) if measure is None else astuple(measure)
         table.add_row(name, *map(_percent, shares))
@@ -413,7 +415,7 @@ def _table_of_many(rows: Sequence[tuple[str, Score]], *, narrow: bool) -> Table:
             Text(name),
             *(
                 _percent(None if part is None else part.f1, 1) if narrow else _measure(part)
-                for part in (score.note, score.note_offset, _velocity(score))
+                for part in (score.note, score.note_offset, score.note_offset_velocity)
             ),
             _percent(score.duration_accuracy, 1),
             _milliseconds(score.median_onset_error),

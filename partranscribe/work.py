@@ -204,7 +204,7 @@ def _guarded(job: Job, action: Callable[[], T]) -> T | PartranscribeError:
     try:
         return action()
     except PartranscribeError as error:
-        return error
+        return error.with_traceback(None)  # which would keep the decoder of the recording
     except MemoryError:
         return AudioError(f"{job.source}: not enough memory for it; is the file what it seems to be?")
     except OSError as error:
@@ -359,7 +359,7 @@ def _finish(
         nonlocal entry
         if job.folder is not None:
             made = Made.of(temporary, settings.compared_with(job, kind))
-            entry = replace(entry, extras={**entry.extras, place(path): made})
+            entry = replace(entry, extras={**entry.extras, _from_folder(path, job.folder): made})
             manifest.add(entry)
 
     from .extras import write_extras
@@ -467,17 +467,17 @@ def _entry(
         duration_s=round(done.duration, 4),
         tuning_hz=done.tuning,
         seconds=round(done.seconds, 3),
-        origin=_origin(done.job.source, manifest.folder),
+        origin=_from_folder(done.job.source, manifest.folder),
     )
 
 
-def _origin(source: Path, folder: Path) -> str:
-    """Where a recording is, seen from a folder, so that both can be moved together."""
-    if is_remote(source) or is_remote(folder):
-        return place(source)
+def _from_folder(path: Path, folder: Path) -> str:
+    """Where a recording or what was made of it is, seen from a folder, so that both can be moved together."""
+    if is_remote(path) or is_remote(folder):
+        return place(path)
     with suppress(ValueError):  # on another drive
-        return Path(os.path.relpath(place(source), place(folder))).as_posix()
-    return place(source)
+        return Path(os.path.relpath(place(path), place(folder))).as_posix()
+    return place(path)
 
 
 def _recording_of(entry: Entry, folder: Path) -> Path:
@@ -519,7 +519,7 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], se
     assert entry is not None
     made = not missing and all(entry.outputs.get(name) == one for name, one in hashes.items())
     made = made and entry.work == identity
-    moved = entry.origin not in ("", _origin(job.source, manifest.folder))
+    moved = entry.origin not in ("", _from_folder(job.source, manifest.folder))
     same = (made or moved) and _is_source(job.source, entry, by_date=not moved)
     if moved and not same:
         # An address is not asked where only a manifest tells it, which may be anyone's.
@@ -530,13 +530,14 @@ def reason_to_keep(job: Job, manifest: Manifest, identity: Mapping[str, Any], se
                 f"{next(iter(there.values()))}: is what {other or entry.origin} gave, and would be replaced"
             )
             raise OutputError(f"{fact}; name another folder with -o, or allow it with --overwrite")
-    return DONE if made and same and _has_extras(job, entry, settings) else ""
+    return DONE if made and same and _has_extras(job, manifest, entry, settings) else ""
 
 
-def _has_extras(job: Job, entry: Entry, settings: Settings) -> bool:
+def _has_extras(job: Job, manifest: Manifest, entry: Entry, settings: Settings) -> bool:
     """Whether the extras of a job are those that were made of the entry's notes and the job's reference."""
     for kind, extra in job.extras.items():
-        made = entry.extras.get(place(extra.path))
+        made = entry.extras.get(_from_folder(extra.path, manifest.folder))
+        made = made or entry.extras.get(place(extra.path))  # as it was entered once
         if made is None or not is_file(extra.path) or not made.is_that(extra.path):
             return False
         if made.compared_with != settings.compared_with(job, kind):

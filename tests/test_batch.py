@@ -9,7 +9,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from fated import Fated
-from partranscribe import crew, machine
+from partranscribe import backlog, crew, machine
 from partranscribe.backlog import Backlog
 from partranscribe.batch import foresee, run
 from partranscribe.crew import default_processes
@@ -572,6 +573,68 @@ def test_what_another_process_makes_meanwhile_is_not_made_anew(tmp_path: Path, s
     assert jobs[0].outputs["midi"].read_bytes() == before
 
 
+class Busy(Worker):
+    """A worker without a process, which never comes to an end with what it is given."""
+
+    def __init__(self, *_: object) -> None:
+        self.jobs, self.is_at_work, self.together, self.seconds = [], False, 1, {}
+
+    def give(self, jobs: Sequence[Job]) -> None:
+        self.jobs, self.is_at_work = list(jobs), True
+
+    def messages(self, time_limit: float) -> Iterator[Message]:
+        return iter(())
+
+    def kill(self) -> None: ...
+
+
+def at_work(
+    jobs: Sequence[Job], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[list[str]]]:
+    """The names of what each of two workers has, step by step; neither comes to an end."""
+    steps: list[list[list[str]]] = []
+
+    def waited(workers: Sequence[Worker], seconds: float) -> None:
+        steps.append([[job.name for job in worker.jobs] for worker in workers])
+        raise TimeoutError
+
+    monkeypatch.setattr(crew, "Worker", Busy)
+    monkeypatch.setattr(crew, "wait_for_any", waited)
+    monkeypatch.setattr(backlog, "LOOK_SECONDS", -1.0)
+    todo = Backlog(jobs, settings, Watcher(), overwrite=False, fail_fast=False)
+    both = crew.Crew(todo, 2, 300.0, Timings())
+    with todo.claims:
+        while True:
+            with suppress(TimeoutError):
+                both.work()
+            yield steps[-1]
+
+
+def test_no_more_is_claimed_than_is_begun(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that another call on the same folder can have the rest, however long what is begun takes."""
+    steps = at_work(plan([songs(tmp_path / "in", "abcd")], tmp_path / "out"), settings, monkeypatch)
+    assert next(steps) == [[], []]
+    for _ in range(3):
+        assert next(steps) == [["a.wav"], ["b.wav"]]
+    assert len(list((tmp_path / "out" / CLAIMS).iterdir())) == 2
+
+
+@needs_signals
+def test_what_another_process_leaves_is_taken_up_beside_other_work(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = plan([songs(tmp_path / "in", "ab")], tmp_path / "out")
+    other = Other(tmp_path / "out", "a", None)
+    steps = at_work(jobs, settings, monkeypatch)
+    assert next(steps) == [[], []]
+    for _ in range(3):
+        assert next(steps) == [["b.wav"], []]
+    other.finished(Outcome(jobs[0]))
+    assert [["b.wav"], ["a.wav"]] in [next(steps) for _ in range(3)]
+
+
 RUN = """
 import json, sys
 from pathlib import Path
@@ -707,6 +770,22 @@ def test_workers_that_die_before_they_begin_end_the_call(
     with pytest.raises(WorkerError, match=r"tiny\.safetensors: .* with SIGKILL"):
         run(jobs, replace(fated, fates=(("", "killed"),)), processes=1)
     assert multiprocessing.active_children() == []
+    assert not (tmp_path / "out" / CLAIMS).exists()
+
+
+@needs_signals
+@pytest.mark.filterwarnings("ignore:a worker was warned")
+def test_what_is_done_is_told_of_though_no_other_worker_can_begin(
+    tmp_path: Path, fated: Fated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fates = iter([(("b.wav", "killed"),), (("", "killed"),)])
+    monkeypatch.setattr(crew, "_FALSE_STARTS", 1)
+    monkeypatch.setattr(crew, "Worker", lambda _, threads: Worker(replace(fated, fates=next(fates)), threads))
+    jobs = plan([songs(tmp_path / "in", "abcd")], tmp_path / "out")
+    result = run(jobs, fated, processes=1)
+    assert [outcome.error is None for outcome in result.outcomes] == [True, False, False, False]
+    assert {type(outcome.error) for outcome in result.outcomes[1:]} == {WorkerError}
+    assert entered(tmp_path / "out") == ["a"]
     assert not (tmp_path / "out" / CLAIMS).exists()
 
 

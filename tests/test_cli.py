@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import mido
 import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner, Result
 
 from conftest import swelling_noise
@@ -149,7 +151,7 @@ def test_the_same_name_from_another_folder_replaces_nothing(model: list[str], tm
 
 
 @pytest.mark.parametrize("option", ["--start", "--end"])
-@pytest.mark.parametrize("value", ["inf", "nan", "-1"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "1e308"])
 def test_seconds_are_numbers(option: str, value: str, song: Path, model: list[str], tmp_path: Path) -> None:
     assert call(song, "-o", tmp_path / "a.mid", option, value, *model).exit_code == 2
 
@@ -662,6 +664,41 @@ def test_module_runs_as_the_program(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert "no.wav" in done.stderr
+
+
+def test_a_recording_that_breaks_off_is_one_line_of_the_process(model: list[str], tmp_path: Path) -> None:
+    """Of which nothing is left in the decoder that libraries would complain of at the end."""
+    audio = swelling_noise(1, 44_100)
+    audio[20_000] = np.nan
+    soundfile.write(tmp_path / "song.wav", audio, 44_100, subtype="FLOAT")
+    places = [str(tmp_path / "song.wav"), "-o", str(tmp_path / "song.mid")]
+    command = [sys.executable, "-m", "partranscribe", *places, *model]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert "the sample at 0.454 s is not finite" in line
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such shell there")
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_the_work_is_done_where_a_stream_is_closed(
+    closed: str, song: Path, model: list[str], tmp_path: Path
+) -> None:
+    command = shlex.join([sys.executable, "-m", "partranscribe", str(song), "-o", "song.mid", *model])
+    done = subprocess.run(
+        ["sh", "-c", f"exec {command} {closed}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "song.mid").read_bytes().startswith(b"MThd")
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(song: Path, model: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = call(song, "-o", tmp_path / "o.mid", "--plot", str(tmp_path / ("n" * 300)) + "/", *model)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "cannot be written" in line
 
 
 def test_a_path_that_cannot_be_a_path_is_one_line(song: Path, model: list[str], tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ def scored(f1: float) -> Score:
         duration_accuracy=f1,
         matched=1,
         held_too_long=0.0,
-        reference_velocities=40,
         median_onset_error=0.0,
         estimated_notes=1,
         reference_notes=1,

@@ -295,6 +295,14 @@ def test_a_new_strike_ends_what_the_pedal_holds() -> None:
     )
 
 
+def test_voices_in_unison_are_one_strike() -> None:
+    """Of two hands on one key the pedal holds both, until the key is struck again."""
+    notes = [Note(0.0, 0.25, 60, 80), Note(0.0, 0.5, 60, 70), Note(2.0, 2.5, 60, 70)]
+    assert extend_by_pedal(notes, [(0.1, 127), (4.0, 0)]) == in_order(
+        [Note(0.0, 2.0, 60, 80), Note(0.0, 2.0, 60, 70), Note(2.0, 4.0, 60, 70)]
+    )
+
+
 def test_pedal_threshold_is_a_setting() -> None:
     pedal = [(0.5, 40), (3.0, 0)]
     assert extend_by_pedal([Note(0.0, 1.0, 60, 80)], pedal, threshold=40)[0].offset == 3.0

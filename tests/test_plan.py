@@ -120,6 +120,22 @@ def test_recordings_that_share_a_name_on_some_disks_do_so_too(names: tuple[str, 
     assert found == sorted(f"{name}.mid" for name in names)
 
 
+@pytest.mark.parametrize("names", [("A.wav", "a.wav"), ("Pre\u0301lude.wav", "Pr\u00e9lude.wav")])
+def test_recordings_whose_whole_names_are_one_on_some_disks_get_numbers(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    empty(*(tmp_path / "in" / name for name in (*names, "b.wav")))
+    if len(list((tmp_path / "in").iterdir())) < 3:
+        pytest.skip("this disk takes them for one")
+    jobs = plan([tmp_path / "in"], tmp_path / "out")
+    first, second = sorted(names)
+    assert {job.source.name: job.outputs["midi"].name for job in jobs} == {
+        first: f"{first}.mid",
+        second: f"{second} (2).mid",
+        "b.wav": "b.mid",
+    }
+
+
 def test_two_recordings_for_one_output_are_refused(tmp_path: Path) -> None:
     sources = [tmp_path / "a" / "song.wav", tmp_path / "b" / "song.wav"]
     with pytest.raises(UsageError, match=r"a.song\.wav and .*b.song\.wav would both be written to"):
@@ -207,6 +223,17 @@ def test_references_are_paired_by_place_and_name(tmp_path: Path) -> None:
     )
     jobs = plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "truth")
     assert [job.reference for job in jobs] == [tmp_path / "truth/x/song.tsv", tmp_path / "truth/y/song.mid"]
+
+
+def test_the_reference_of_another_recording_is_not_taken_for_its_name(tmp_path: Path) -> None:
+    empty(*(tmp_path / name for name in ("in/song.wav", "in/live/song.wav", "in/live/other.wav")))
+    empty(*(tmp_path / name for name in ("truth/song.mid", "truth/other.mid")))
+    jobs = plan([tmp_path / "in"], tmp_path / "out", reference=tmp_path / "truth")
+    assert {job.name: job.reference and job.reference.name for job in jobs} == {
+        "song.wav": "song.mid",
+        "live/song.wav": None,
+        "live/other.wav": "other.mid",  # the only recording of this name
+    }
 
 
 def test_a_recording_without_a_reference_is_planned_all_the_same(tmp_path: Path) -> None:

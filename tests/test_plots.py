@@ -234,6 +234,25 @@ def test_scores_are_drawn_as_four_pictures(tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "plots").iterdir())
 
 
+@pytest.mark.parametrize("is_link", [False, True])
+def test_pictures_of_scores_replace_only_their_like(is_link: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "plots"
+    write_score_plots(folder, {"song": PIECE})
+    write_score_plots(folder, {"song": PIECE})
+    place, other = folder / PICTURES[-1], tmp_path / "other.png"
+    place.unlink()
+    other.write_bytes(b"\x89PNG of something else")
+    if is_link:
+        place.symlink_to(other)
+    else:
+        place.write_bytes(other.read_bytes())
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    with pytest.raises(OutputError, match="a link leads it out of" if is_link else "was not made by part"):
+        write_score_plots(folder, {"song": PIECE})
+    assert place.read_bytes() == other.read_bytes() == b"\x89PNG of something else"
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
 def test_score_pictures_say_what_they_are_drawn_of(drawn: list[Figure]) -> None:
     pieces = {"song": PIECE, "from MIDI": Pair(REFERENCE, REFERENCE)}
     write_score_plots(Path("plots"), pieces)

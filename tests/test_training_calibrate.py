@@ -59,6 +59,7 @@ def test_velocities_are_measured_as_they_are_heard(lively: Par) -> None:
     as_heard = measure(held_out, DecodeConfig(between_frames=True))
     evened = measure(held_out, DecodeConfig(between_frames=True, even_velocities=True))
     assert as_heard.note_offset == evened.note_offset
+    assert as_heard.note_offset_velocity is not None
     assert as_heard.note_offset_velocity.f1 > 0.99  # than which no other velocities are as near
     assert evened == as_heard  # what no setting of calibration changes is left as it was heard
 

@@ -16,12 +16,12 @@ import torch
 
 from locked import lock
 from partranscribe.errors import AudioError, NoteFileError, OutputError
-from partranscribe.manifest import NAME, Entry, Manifest
+from partranscribe.manifest import NAME, Entry, Made, Manifest
 from partranscribe.model import Par
 from partranscribe.note_io import WRITERS, read_notes, write_notes
 from partranscribe.notes import Note
 from partranscribe.paths import sha256_of
-from partranscribe.plan import Job, plan
+from partranscribe.plan import SOUND, Extra, Job, plan
 from partranscribe.torch_decode import begin_decoding
 from partranscribe.transcribe import Transcriber, Transcription
 from partranscribe.windows import Features
@@ -521,6 +521,30 @@ def test_an_address_that_only_a_manifest_tells_is_not_asked(
         OutputError, match=r"is what http://nowhere\.invalid/song\.wav gave, and would be repl"
     ):
         reason(made_before)
+
+
+@pytest.mark.parametrize("entered", ["seen from the folder", "by its whole path"])
+def test_extras_may_move_with_their_notes_and_recordings(
+    entered: str, made_before: Job, tmp_path: Path
+) -> None:
+    manifest = Manifest(tmp_path / "out")
+    entry = manifest.get("song")
+    assert entry is not None
+    (tmp_path / "sound").mkdir()
+    wav = tmp_path / "sound" / "song.wav"
+    wav.write_bytes(b"notes as sound")
+    key = "../sound/song.wav" if entered == "seen from the folder" else str(wav.resolve())
+    manifest.add(replace(entry, extras={key: Made.of(wav, "")}))
+    job = replace(made_before, extras={SOUND: Extra(wav, tmp_path / "sound")})
+    assert reason(job) == "done before"
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("song.wav", "out", "sound"):
+        (tmp_path / name).rename(moved / name)
+    outputs = {name: moved / path.relative_to(tmp_path) for name, path in job.outputs.items()}
+    extras = {SOUND: Extra(moved / "sound" / "song.wav", moved / "sound")}
+    job = replace(job, source=moved / "song.wav", outputs=outputs, folder=moved / "out", extras=extras)
+    assert reason(job) == ("done before" if entered == "seen from the folder" else "")
 
 
 def test_what_is_not_there_is_done(made_before: Job) -> None:

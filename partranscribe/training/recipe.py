@@ -403,8 +403,9 @@ def spread(items: Sequence[_T], most: int) -> Sequence[_T]:
     return items[:: max(-(-len(items) // most), 1)]
 
 
-def _measures(score: Score) -> tuple[Measure, ...]:
-    return score.note, score.note_offset, score.note_offset_velocity
+def _measures(score: Score) -> list[Measure]:
+    measures = (score.note, score.note_offset, score.note_offset_velocity)
+    return [measure for measure in measures if measure is not None]
 
 
 class _Loaded(NamedTuple):
