@@ -53,7 +53,7 @@ _FAR = 30  # semitones, where no note begins
 _SHORT = 0.03  # seconds, added to those of which logarithms are taken
 _AT_ONCE = 0.025  # seconds before and after a moment, of what ends there
 _SOUNDS = 0.04  # seconds after a moment at which what sounds there is counted
-_TOGETHER = 2048  # notes whose choices are weighed at once
+_TOGETHER = 128  # notes whose choices are weighed at once
 _FEW_CHORDS = 2  # of which as little can be told as of none
 
 _LAGS = (0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.4)

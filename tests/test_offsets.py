@@ -131,6 +131,7 @@ def test_a_key_is_let_go_before_it_is_struck_again(preference: float) -> None:
 
 def test_notes_are_weighed_alike_however_many_are_weighed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     notes = legato(0.12, 300)
+    monkeypatch.setattr("partranscribe.offsets._TOGETHER", 300)
     (whole,) = choices_of(notes)
     monkeypatch.setattr("partranscribe.offsets._TOGETHER", 7)
     parts = choices_of(notes)
