@@ -1120,10 +1120,11 @@ function fillHead() {
   data.remarks.forEach(remark);
   if (!comparison) return;
   const measured = comparison.score;
+  const known = measured.note_offset_velocity_f1 !== null; // else any velocities fit
   for (const [name, value, more] of [
     ["Note F1", measured.note_f1, `P ${percent(measured.note_precision)}  R ${percent(measured.note_recall)}`],
     ["+ offset", measured.note_offset_f1, `P ${percent(measured.note_offset_precision)}  R ${percent(measured.note_offset_recall)}`],
-    ["+ offset, velocity", measured.note_offset_velocity_f1, `P ${percent(measured.note_offset_velocity_precision)}  R ${percent(measured.note_offset_velocity_recall)}`],
+    ["+ offset, velocity", measured.note_offset_velocity_f1, known ? `P ${percent(measured.note_offset_velocity_precision)}  R ${percent(measured.note_offset_velocity_recall)}` : "one velocity in the reference"],
     ["Note duration accuracy", measured.duration_accuracy, ""],
   ]) {
     const group = element("div"), figure = element("dd", percent(value));
